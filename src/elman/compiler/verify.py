@@ -1,0 +1,116 @@
+"""The verifier: a program is well formed or is refused with a named error. JSON comes in through here, and only here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from elman.compiler.ir import BINARY, BROADCASTS, LEAVES, OPS, REDUCTIONS, UNARY, Node, Program
+from elman.errors import ProgramError, did_you_mean
+
+MAX_NODES = 4096
+MAX_JSON = 1 << 20
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def from_json(text: bytes | str) -> Program:
+    """The verified program that `text` describes.
+
+    Raises ProgramError where the text is not JSON, not a program, or not well formed. Nothing of it is executed.
+    """
+    if len(text) > MAX_JSON:
+        raise ProgramError(f"a program's JSON has {len(text):,} bytes, more than the {MAX_JSON:,} allowed")
+    try:
+        program = msgspec.json.decode(text, type=Program)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProgramError(f"this is not a program's JSON: {error}") from None
+    return verify(program)
+
+
+def verify(program: Program) -> Program:
+    """The same program, when every node is one that the interpreter and the printers understand; else ProgramError."""
+    if not program.nodes or len(program.nodes) > MAX_NODES:
+        raise ProgramError(f"program {program.name!r} has {len(program.nodes)} nodes; 1 to {MAX_NODES} are allowed")
+    if not _NAME.fullmatch(program.name):
+        raise ProgramError(f"a program's name must be an identifier, not {program.name[:80]!r}")
+    taken: set[str] = set()
+    for position, node in enumerate(program.nodes):
+        _verify_node(program, position, node, taken)
+    if not program.outputs:
+        raise ProgramError(f"program {program.name!r} has no outputs")
+    for name, position in program.outputs:
+        if not _NAME.fullmatch(name):
+            raise ProgramError(f"program {program.name!r}: output name {name[:80]!r} is not an identifier")
+        if not 0 <= position < len(program.nodes):
+            raise ProgramError(f"program {program.name!r}: output {name!r} refers to node {position}, which does not exist")
+    if len({name for name, _ in program.outputs}) != len(program.outputs):
+        raise ProgramError(f"program {program.name!r}: two outputs have the same name")
+    return program
+
+
+def verify_cell(program: Program) -> Program:
+    """`verify`, and what makes a program a cell: one input, states that come back in order at their own size."""
+    verify(program)
+    inputs = [node for node in program.nodes if node.op == "input"]
+    if len(inputs) != 1 or inputs[0].size != "I":
+        raise ProgramError(f"cell {program.name!r} must have exactly one input, of I units")
+    states = program.state_sizes()
+    if not states or tuple(states) != tuple(name for name, _ in program.outputs):
+        raise ProgramError(f"cell {program.name!r}: the outputs must be the new states, in order: {', '.join(states) or 'none found'}")
+    for name, position in program.outputs:
+        if program.nodes[position].size != states[name]:
+            raise ProgramError(f"cell {program.name!r}: state {name!r} comes back with another size than it has")
+    if any(node.op == "transpose" for node in program.nodes):
+        raise ProgramError(f"cell {program.name!r} holds a transposed map, which only backward programs may")
+    return program
+
+
+def _verify_node(program: Program, position: int, node: Node, taken: set[str]) -> None:
+    def fail(why: str) -> ProgramError:
+        return ProgramError(f"program {program.name!r}, node {position} ({node.op[:40]}): {why}")
+
+    if node.op not in OPS:
+        raise fail(f"unknown operation{did_you_mean(node.op[:40], OPS)}")
+    if any(not 0 <= a < position for a in node.args):
+        raise fail("an argument must be an earlier node")
+    sizes = [program.nodes[a].size for a in node.args]
+    _verify_names(node, taken, fail)
+    if not math.isfinite(node.value) or (node.value and node.op != "constant"):
+        raise fail("only a constant has a value, and it must be finite")
+    expected = 0 if node.op in LEAVES else 2 if node.op in BINARY else 1
+    if node.op != "affine" and len(node.args) != expected:
+        raise fail(f"takes {expected} arguments, has {len(node.args)}")
+    if node.op == "affine" and (not node.args or len(node.args) > 64 or node.size == "1" or "1" in sizes):
+        raise fail("an affine map takes 1 to 64 vectors and gives a vector")
+    if node.op == "constant" and node.size != "1":
+        raise fail("a constant has size 1")
+    if node.op in (*UNARY, *BINARY) and any(size != node.size for size in sizes):
+        raise fail(f"sizes cannot agree: {', '.join(sizes)} into {node.size}")
+    if node.op in REDUCTIONS and (node.size != "1" or sizes[0] == "1"):
+        raise fail("a reduction takes a vector and gives a number")
+    if node.op in BROADCASTS and (sizes[0] != "1" or node.size == "1"):
+        raise fail("a broadcast takes a number and gives a vector")
+    if not 0 <= node.index < 64 or (node.index and node.op != "transpose") or (not node.bias and node.op != "affine"):
+        raise fail("carries a field that does not belong to it")
+
+
+def _verify_names(node: Node, taken: set[str], fail: Callable[[str], ProgramError]) -> None:
+    """Weights and vectors have names, each its own; `transpose` names a map that may stand in another program."""
+    if node.op in ("input", "state", "parameter", "affine", "transpose"):
+        if not _NAME.fullmatch(node.name):
+            raise fail(f"needs a name that is an identifier, not {node.name[:80]!r}")
+    elif node.name:
+        raise fail("has no name")
+    if node.op == "affine":
+        names = [f"weight_{node.name}", f"bias_{node.name}"]
+    elif node.op in ("input", "state", "parameter"):
+        names = [node.name]
+    else:
+        names = []
+    for name in names:
+        if name in taken:
+            raise fail(f"the name {node.name!r} is taken")
+        taken.add(name)
