@@ -97,8 +97,8 @@ install_packages() {
         echo "$status" >"$venv/pip.status"
     } | tee "$log" | show_progress
     if [ "$(cat "$venv/pip.status")" != 0 ]; then
-        tail -n 8 "$log" >&2
-        say "pip failed as shown above (all of it is in $log): see that the package index answers (network, proxy, PIP_INDEX_URL) and that the disk has room (4 GB), then type the same again."
+        tail -n 16 "$log" >&2 # far enough up for the reason when the build back end cannot be fetched
+        say "pip failed as shown above (all of it is in $log): see that the package index answers (network, proxy, PIP_INDEX_URL) and that the disk has room (2 GB, more with a CUDA build of torch), then type the same again."
         return 1
     fi
     fingerprint >"$stamp"
