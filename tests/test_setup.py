@@ -33,7 +33,10 @@ case "$*" in
     echo 'Collecting numpy'
     echo '  Downloading numpy-2.4.6.whl.metadata (6 kB)'
     echo '  Downloading numpy-2.4.6.whl (16 MB)'
-    [ ! -f "$steer/pip-fails" ] || {{ echo 'ERROR: no route to the index'; printf 'note\\n%.0s' 1 2 3 4 5 6 7 8 9; exit 1; }} ;;
+    [ -f "$steer/pip-fails" ] || exit 0
+    echo 'ERROR: no route to the index'
+    printf 'note\\n%.0s' 1 2 3 4 5 6 7 8 9
+    exit 1 ;;
 *) echo "unexpected: $*" >&2; exit 99 ;;
 esac
 """
