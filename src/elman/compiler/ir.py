@@ -55,6 +55,8 @@ class Program(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     name: str
     nodes: tuple[Node, ...]
     outputs: tuple[tuple[str, int], ...]
+    labels: tuple[tuple[str, int], ...] = ()
+    """Names that the cell's author gave to values: for printing and for diagnosis, without effect on the step."""
     doc: str = ""
     source: str = ""
 
@@ -77,7 +79,9 @@ class Program(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         """The symbolic size of each state."""
         return {node.name: node.size for node in self.nodes if node.op == "state"}
 
-    def parameter_shapes(self, input_size: int, hidden_size: int, output_size: int | None = None) -> dict[str, tuple[int, ...]]:
+    def parameter_shapes(
+        self, input_size: int, hidden_size: int, output_size: int | None = None
+    ) -> dict[str, tuple[int, ...]]:
         """Every weight of the step by name: `weight_i` (rows, columns of all arguments stacked), `bias_i`, and per-unit `p_i`."""
         sizes = resolve(input_size, hidden_size, output_size)
         shapes: dict[str, tuple[int, ...]] = {}

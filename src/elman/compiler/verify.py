@@ -41,11 +41,13 @@ def verify(program: Program) -> Program:
         _verify_node(program, position, node, taken)
     if not program.outputs:
         raise ProgramError(f"program {program.name!r} has no outputs")
-    for name, position in program.outputs:
+    for name, position in (*program.outputs, *program.labels):
         if not _NAME.fullmatch(name):
-            raise ProgramError(f"program {program.name!r}: output name {name[:80]!r} is not an identifier")
+            raise ProgramError(
+                f"program {program.name!r}: {name[:80]!r}, the name of an output or label, is not an identifier"
+            )
         if not 0 <= position < len(program.nodes):
-            raise ProgramError(f"program {program.name!r}: output {name!r} refers to node {position}, which does not exist")
+            raise ProgramError(f"program {program.name!r}: {name!r} refers to node {position}, which does not exist")
     if len({name for name, _ in program.outputs}) != len(program.outputs):
         raise ProgramError(f"program {program.name!r}: two outputs have the same name")
     return program
@@ -59,7 +61,9 @@ def verify_cell(program: Program) -> Program:
         raise ProgramError(f"cell {program.name!r} must have exactly one input, of I units")
     states = program.state_sizes()
     if not states or tuple(states) != tuple(name for name, _ in program.outputs):
-        raise ProgramError(f"cell {program.name!r}: the outputs must be the new states, in order: {', '.join(states) or 'none found'}")
+        raise ProgramError(
+            f"cell {program.name!r}: the outputs must be the new states, in order: {', '.join(states) or 'none found'}"
+        )
     for name, position in program.outputs:
         if program.nodes[position].size != states[name]:
             raise ProgramError(f"cell {program.name!r}: state {name!r} comes back with another size than it has")

@@ -1,1 +1,11 @@
-"""TODO"""
+"""Layers: `Recurrent` around any cell, the drop-ins `RNN`, `LSTM`, `GRU`, heads and initialisers. Torch enters here."""
+
+from __future__ import annotations
+
+from elman.nn import init
+from elman.nn.dropin import GRU, LSTM, RNN
+from elman.nn.head import Head, Pool
+from elman.nn.op import explain
+from elman.nn.recurrent import Recurrent
+
+__all__ = ["GRU", "LSTM", "RNN", "Head", "Pool", "Recurrent", "explain", "init"]
