@@ -142,6 +142,8 @@ def _arranged(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _storable(name: str, tensor: np.ndarray) -> np.ndarray:
+    if isinstance(tensor, np.generic):
+        tensor = np.asarray(tensor)
     if not isinstance(name, str) or name in ("", "__metadata__"):
         raise ModelFileError(f"{name!r} cannot be the name of a tensor")
     if not isinstance(tensor, np.ndarray) or tensor.dtype.newbyteorder("<") not in _NAMES:
