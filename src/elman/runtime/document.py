@@ -17,7 +17,9 @@ FORMAT = 1
 """The format version that this elman writes."""
 FORMATS = (1,)
 """The format versions that it reads."""
-MAX_CONTAINERS = 1 << 20
+MAX_CONTAINERS = 1 << 18
+MAX_ITEMS = 1 << 22
+"""How many lists and objects, and commas, a document may have: decoded they take up to 20 times their bytes."""
 MAX_DEPTH = 32
 MAX_LAYERS = 1024
 
@@ -85,8 +87,10 @@ def encode(document: Document) -> bytes:
 
 def decode(text: bytes) -> Document:
     """The document that `text` describes, of the right types throughout but not yet checked; else ModelFileError."""
-    if text.count(b"{") + text.count(b"[") > MAX_CONTAINERS:  # each costs 20 times its bytes once decoded
+    if text.count(b"{") + text.count(b"[") > MAX_CONTAINERS:
         raise ModelFileError(f"the document holds more than the {MAX_CONTAINERS:,} lists and objects allowed")
+    if text.count(b",") > MAX_ITEMS:
+        raise ModelFileError(f"the document holds more than the {MAX_ITEMS:,} entries allowed")
     try:
         return msgspec.json.decode(text, type=Document)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

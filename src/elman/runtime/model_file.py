@@ -37,7 +37,7 @@ from elman.runtime.document import (
     plain,
     short,
 )
-from elman.runtime.files import write_atomically
+from elman.runtime.files import Chunk, write_atomically
 
 MAX_HEADER = 64 << 20
 MAX_DIMENSIONS = 32
@@ -178,7 +178,7 @@ def _header(text: bytes, tensors: Mapping[str, np.ndarray]) -> bytes:
     return len(header).to_bytes(8, "little") + header
 
 
-def _checksum(chunks: Iterable[bytes | memoryview]) -> bytes:
+def _checksum(chunks: Iterable[Chunk]) -> bytes:
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)
@@ -210,7 +210,7 @@ def _load(path: Path) -> tuple[Document, dict[str, np.ndarray]]:
     return document, tensors
 
 
-def _read_header(file: BinaryIO, size: int) -> bytes:
+def _read_header(file: BinaryIO, size: int) -> bytearray:
     """The first 8 bytes and the header that they announce."""
     if size < 8:
         raise ModelFileError(f"it has {size} bytes, too few for a model; it is empty or was cut off")
@@ -221,9 +221,9 @@ def _read_header(file: BinaryIO, size: int) -> bytes:
         raise ModelFileError(
             f"its header would have {length:,} bytes in a file of {size:,}; it is no elman model or was cut off"
         )
-    header = bytearray(length)
-    _read(file, memoryview(header))
-    return bytes(start + header)
+    header = start + bytes(length)
+    _read(file, memoryview(header)[8:])
+    return header
 
 
 def _read(file: BinaryIO, into: memoryview) -> None:
@@ -236,12 +236,12 @@ def _read(file: BinaryIO, into: memoryview) -> None:
         done += got
 
 
-def _parse_header(header: bytes, data_size: int) -> tuple[_Metadata, _Entries]:
+def _parse_header(header: bytearray, data_size: int) -> tuple[_Metadata, _Entries]:
     """The metadata and the tensors' entries, whose bytes must lie one after the other and fill the file to its end."""
-    if header.count(b"{") + header.count(b"[") > 2 * MAX_CONTAINERS:
+    if header.count(b"{") + header.count(b"[") > 4 * MAX_CONTAINERS:  # the document's, and 3 for each tensor
         raise ModelFileError("its header holds more lists and objects than a model can have")
     try:
-        parts = msgspec.json.decode(header[8:], type=dict[str, msgspec.Raw])
+        parts = msgspec.json.decode(memoryview(header)[8:], type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(parts.pop("__metadata__", msgspec.Raw(b"{}")), type=_Metadata)
         entries = {name: msgspec.json.decode(part, type=_Entry) for name, part in parts.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -285,7 +285,7 @@ def _document_text(metadata: _Metadata) -> bytes:
     return text
 
 
-def _verify_checksum(metadata: _Metadata, header: bytes, data: np.ndarray) -> None:
+def _verify_checksum(metadata: _Metadata, header: bytearray, data: np.ndarray) -> None:
     """The SHA-256 of the whole file, in which 64 zeros stand for the checksum itself."""
     digest = metadata["sha256"].encode()
     written = b'"' + digest + b'"'
