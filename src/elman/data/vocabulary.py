@@ -64,7 +64,7 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         try:
             for sequence in [sequences] if isinstance(sequences, str) else sequences:
-                counts.update(sequence)
+                counts.update(iter(sequence))  # iter: update itself takes None for nothing
         except TypeError:
             raise DataError(
                 "a vocabulary is built from sequences of strings, but a value is neither; make strings of them"
