@@ -16,7 +16,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from elman.compiler.ir import Node, Program
+from elman.compiler.ir import OPS, Node, Program
 from elman.errors import ModelFileError
 from elman.runtime import Document, Layer, describe, load, save
 from elman.runtime.model_file import DTYPES
@@ -49,6 +49,37 @@ def test_golden_file() -> None:
     document, tensors = load(GOLDEN)
     assert document == golden_document()
     assert same(tensors, golden_tensors())
+
+
+def test_the_description_shows_the_golden_file(path: Path) -> None:
+    """docs/model-file.md prints the file's first and last bytes, its document, and a reader that works."""
+    page = (Path(__file__).parents[1] / "docs" / "model-file.md").read_text(encoding="utf-8")
+    content = GOLDEN.read_bytes()
+    rows = re.findall(r"^([0-9a-f]{8})  ((?:[0-9a-f]{2} ){8}) ((?:[0-9a-f]{2} ){8}) \|(.{16})\|$", page, re.MULTILINE)
+    assert len(rows) >= 10
+    for at, left, right, text in rows:
+        expected = content[int(at, 16) :][:16]
+        assert bytes.fromhex(left + right) == expected
+        assert text == "".join(chr(byte) if 32 <= byte < 127 else "." for byte in expected)
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert json.loads(shown) == json.loads(split(content)[0]["__metadata__"]["elman"])
+    (reader,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(reader, names)
+    document, tensors = names["read"](GOLDEN)
+    assert document == json.loads(shown)
+    assert same(tensors, golden_tensors())
+    path.write_bytes(content[:-1] + b"\0")
+    with pytest.raises(ValueError, match="damaged"):
+        names["read"](path)
+
+
+def test_the_description_is_complete() -> None:
+    """Every op that a cell may have, every field and every type stands in docs/model-file.md."""
+    page = (Path(__file__).parents[1] / "docs" / "model-file.md").read_text(encoding="utf-8")
+    words = {word for code in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"\w+", code)}
+    fields = {field for struct in (Document, Layer, Program, Node) for field in struct.__struct_fields__}
+    assert ({*OPS, *fields, *DTYPES} - {"transpose", "index"}) - words - {"input_size", "hidden_size", "nodes"} == set()
 
 
 def test_golden_file_is_what_is_written_today(path: Path) -> None:
@@ -368,7 +399,8 @@ def test_headers_that_cannot_be(path: Path) -> None:
     refused(path, join('{"\x1b[31m\\u001b": 1}', b""), "its header is not that of a safetensors file")
     refused(path, join('{"__metadata__": {"elman": 1}}', b""), "its header is not .*Expected `str`, got `int`")
     refused(
-        path, join('{"a":' + "[" * (1 << 21) + "1", b""), "its header holds more lists and objects than a model can"
+        path, join('{"a":' + "[" * (1 << 21) + "1", b""), "its header holds more entries than a model can"
+    refused(path, join('{"a":1' + ',"a":1' * (1 << 22) + "}", b""), "its header holds more entries than a model can")
     )
 
 
@@ -450,6 +482,15 @@ def test_the_checksum(path: Path) -> None:
         refused(path, join(json.dumps(header), data), damaged)
 
 
+def test_the_checksum_stands_once(path: Path) -> None:
+    """Else it would not be clear which bytes it leaves out of itself."""
+    header, data = split(GOLDEN.read_bytes())
+    metadata = header.pop("__metadata__")
+    twice = sealed(metadata["elman"], header, data, note="0" * 64)
+    assert len(set(split(twice)[0]["__metadata__"].values())) == 2, "the note holds the checksum too"
+    refused(path, twice, "its checksum does not agree")
+
+
 def test_documents_behind_a_right_checksum(path: Path) -> None:
     good = GOLDEN.read_bytes()
     document = json.loads(split(good)[0]["__metadata__"]["elman"])
@@ -472,7 +513,7 @@ def test_documents_behind_a_right_checksum(path: Path) -> None:
         (json.dumps(document)[:-1], "the document is not that of a model"),
         (json.dumps(document | {"code": "import os"}), "Object contains unknown field `code`"),
         (changed("training", to={"a": "[" * (1 << 19)}), "more than the 262,144 lists and objects allowed"),
-        (changed("training", to=[0] * (1 << 22)), "more than the 4,194,304 entries allowed"),
+        (changed("training", to=[0] * (1 << 21)), "more than the 2,097,152 entries allowed"),
         (changed("training", "deep", to=json.loads("[" * 60 + "]" * 60)), "training is nested more than 32 deep"),
         (changed("training", "loss", to=float("nan")), "the document is not that of a model"),
         (changed("training", "loss", to=10**20), "training.loss holds a number of more than 64 bits"),
@@ -527,14 +568,30 @@ def test_a_file_that_shrinks_while_it_is_read(path: Path, monkeypatch: pytest.Mo
         load(path)
 
 
+def with_a_hole(path: Path, start: bytes, size: int) -> None:
+    """Make a file that begins with `start`, has `size` bytes and takes hardly any place on the disk."""
+    with path.open("wb") as file:
+        file.write(start)
+        try:
+            file.truncate(size)
+        except OSError as error:
+            pytest.skip(f"this file system has no holes: {error}")
+
+
+def test_a_header_larger_than_allowed(path: Path) -> None:
+    """Refused by its announced length, before it is read, although the file is as large as it claims."""
+    length = (64 << 20) + 8
+    with_a_hole(path, length.to_bytes(8, "little"), length + 8)
+    tracemalloc.start()
+    with pytest.raises(ModelFileError, match="its header would have 67,108,872 bytes"):
+        load(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
 def test_huge_but_hollow(path: Path) -> None:
     """A file that is truly large (a hole of 1 TiB), but no model, is refused by its header alone."""
     header = json.dumps({"t": {"dtype": "U8", "shape": [1 << 40], "data_offsets": [0, 1 << 40]}})
-    with path.open("wb") as file:
-        file.write(join(header, b""))
-        try:
-            file.truncate(len(header) + 8 + (1 << 40))
-        except OSError as error:
-            pytest.skip(f"this file system has no holes: {error}")
+    with_a_hole(path, join(header, b""), len(header) + 8 + (1 << 40))
     with pytest.raises(ModelFileError, match="not an elman model"):
         load(path)

@@ -18,7 +18,7 @@ FORMAT = 1
 FORMATS = (1,)
 """The format versions that it reads."""
 MAX_CONTAINERS = 1 << 18
-MAX_ITEMS = 1 << 22
+MAX_ITEMS = 1 << 21
 """How many lists and objects, and commas, a document may have: decoded they take up to 20 times their bytes."""
 MAX_DEPTH = 32
 MAX_LAYERS = 1024

@@ -29,6 +29,7 @@ from elman.runtime.document import (
     FORMAT,
     FORMATS,
     MAX_CONTAINERS,
+    MAX_ITEMS,
     Document,
     check,
     check_weights,
@@ -238,8 +239,9 @@ def _read(file: BinaryIO, into: memoryview) -> None:
 
 def _parse_header(header: bytearray, data_size: int) -> tuple[_Metadata, _Entries]:
     """The metadata and the tensors' entries, whose bytes must lie one after the other and fill the file to its end."""
-    if header.count(b"{") + header.count(b"[") > 4 * MAX_CONTAINERS:  # the document's, and 3 for each tensor
-        raise ModelFileError("its header holds more lists and objects than a model can have")
+    # The document's, and 3 lists and objects and 5 commas for each tensor.
+    if header.count(b"{") + header.count(b"[") > 4 * MAX_CONTAINERS or header.count(b",") > 2 * MAX_ITEMS:
+        raise ModelFileError("its header holds more entries than a model can have")
     try:
         parts = msgspec.json.decode(memoryview(header)[8:], type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(parts.pop("__metadata__", msgspec.Raw(b"{}")), type=_Metadata)
