@@ -398,10 +398,9 @@ def test_headers_that_cannot_be(path: Path) -> None:
     refused(path, join(b'{"\xff": 1}', b""), "its header is not that of a safetensors file")
     refused(path, join('{"\x1b[31m\\u001b": 1}', b""), "its header is not that of a safetensors file")
     refused(path, join('{"__metadata__": {"elman": 1}}', b""), "its header is not .*Expected `str`, got `int`")
-    refused(
-        path, join('{"a":' + "[" * (1 << 21) + "1", b""), "its header holds more entries than a model can"
-    refused(path, join('{"a":1' + ',"a":1' * (1 << 22) + "}", b""), "its header holds more entries than a model can")
-    )
+    many = "its header holds more entries than a model can have"
+    refused(path, join('{"a":' + "[" * (1 << 21) + "1", b""), many)
+    refused(path, join('{"a":1' + ',"a":1' * ((1 << 22) + 1) + "}", b""), many)
 
 
 @pytest.mark.parametrize(
