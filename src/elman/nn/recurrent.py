@@ -181,8 +181,12 @@ class Recurrent(nn.Module):
             every = [tuple(s[:, 0] for s in part) for part in every]
         return (output, tuple(final), tuple(every)) if every_state else (output, tuple(final))
 
+    def zero_state(self, batch: int) -> State:
+        """The state before the first step, for `batch` sequences."""
+        return tuple(part.zeros(next(iter(part.weights.values())), batch) for part in self.parts())
+
     def _first_states(self, x: Tensor, state: State | None) -> list[tuple[Tensor, ...]]:
-        zeros = [part.zeros(next(iter(part.weights.values())), x.shape[1]) for part in self.parts()]
+        zeros = list(self.zero_state(x.shape[1]))
         if state is None:
             return zeros
         given = [tuple(part) for part in state]

@@ -1,0 +1,270 @@
+"""What the estimators share: options as attributes, fit through the training loop, one-file models."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import elman
+from elman import cells
+from elman.cells import TracedCell
+from elman.errors import DataError, ModelFileError, OptionError, did_you_mean
+from elman.nn import Recurrent
+from elman.nn.recurrent import AnyCell, Layer
+from elman.runtime import document, model_file
+from elman.training.loop import Trainee, fit
+from elman.training.options import Summary, TrainingOptions
+from elman.training.progress import Progress
+
+TRAINING = tuple(f.name for f in dataclasses.fields(TrainingOptions))
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class Estimator(ABC):
+    """An estimator keeps its options as they are given; `fit` learns, `save` writes one file, `load` reads it.
+
+    cell: a name of the catalogue, an own cell, or one for each layer. hidden_size: H. dropout: on inputs, between
+    layers and before the output. Training options are those of `elman.training.TrainingOptions`.
+    """
+
+    task: ClassVar[str]
+
+    cell: AnyCell | Sequence[AnyCell] = "lstm"
+    hidden_size: int = 128
+    num_layers: int = 1
+    dropout: float = 0.0
+    residual: bool = False
+    batch_size: int = 32
+    epochs: int = 10
+    max_seconds: float | None = None
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    decay: float = 0.5
+    decay_every: int = 1
+    clip_norm: float | None = 1.0
+    clip_value: float | None = None
+    patience: int | None = None
+    seed: int = 0
+    checkpoint_seconds: float = 60.0
+    checkpoint_steps: int | None = None
+    validate_every: int | None = None
+    valid_fraction: float = 0.1
+    device: str = "cpu"
+
+    # -- options, in scikit-learn's manner -----------------------------------------------------------------------------
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Every option of this estimator."""
+        return [f.name for f in dataclasses.fields(cls) if f.init]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The options by name."""
+        return {name: getattr(self, name) for name in self.option_names()}
+
+    def set_params(self, **options: Any) -> Self:
+        """Change options by name; OptionError for an unknown one."""
+        for name, value in options.items():
+            if name not in self.option_names():
+                raise OptionError(f"{type(self).__name__} has no option {name!r}{did_you_mean(name, self.option_names())}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.init}
+        changed = [f"{n}={v!r}" for n, v in self.get_params().items() if defaults[n] is not v and defaults[n] != v]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def training_options(self) -> TrainingOptions:
+        """The options of the loop, checked."""
+        return TrainingOptions(**{name: getattr(self, name) for name in TRAINING})
+
+    def _check(self) -> None:
+        """Raises OptionError for sizes that cannot work, before anything is read or built."""
+        for name in ("hidden_size", "num_layers", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise OptionError(f"--{name.replace('_', '-')} must be a whole number, 1 or more, not {value!r}")
+        for name in ("dropout", "valid_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise OptionError(f"--{name.replace('_', '-')} must be from 0 to below 1, not {getattr(self, name)!r}")
+        for one in [self.cell] if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell:
+            cells.named(one)
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise OptionError(f"--device {self.device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        self.training_options()
+
+    # -- training ------------------------------------------------------------------------------------------------------
+    def _train(
+        self, trainee: Trainee, data: Iterable[np.ndarray], folder: Path | None, resume: bool, progress: Progress | None
+    ) -> Summary:
+        """Run the loop; the module is then in evaluation mode, with the best weights."""
+        fingerprint = {
+            "task": self.task,
+            "data": digest(data),
+            **{n: _plain(v) for n, v in self.get_params().items() if n not in TRAINING},
+            "cell": [layer.program.name for layer in _layers(trainee.module)],
+        }
+        self.summary_ = fit(
+            trainee, self.training_options(), folder=folder, resume=resume, fingerprint=fingerprint, progress=progress
+        )
+        self.module_.eval()
+        return self.summary_
+
+    def _seeded(self) -> Any:
+        """A context in which fresh weights depend on the seed alone, and the global generator is left as it was."""
+        return _Seeded(self.seed)
+
+    # -- the model file ------------------------------------------------------------------------------------------------
+    module_: nn.Module = dataclasses.field(init=False, repr=False)
+    summary_: Summary = dataclasses.field(init=False, repr=False)
+
+    @property
+    def fitted(self) -> bool:
+        """True once `fit` or `load` has given it weights."""
+        return "module_" in self.__dict__
+
+    def _need_fit(self) -> None:
+        if not self.fitted:
+            raise OptionError(f"this {type(self).__name__} has no weights yet: call fit, or load a model file")
+
+    @abstractmethod
+    def _vocabularies(self) -> dict[str, Any]:
+        """What the model file keeps of the data: vocabularies by name, as plain data."""
+
+    @abstractmethod
+    def _restore(self, doc: document.Document) -> None:
+        """Build `module_` and all that belongs to it from a document; the weights are loaded afterwards."""
+
+    def _scaling(self) -> dict[str, list[float]]:
+        return {}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as one file, whole or not at all. Raises ModelFileError where it cannot be written."""
+        self._need_fit()
+        networks = {
+            name: tuple(_layer_document(layer, module.residual) for layer in _layers(module))
+            for name, module in self.module_.named_children()
+            if isinstance(module, Recurrent)
+        }
+        options = {n: _plain(v) for n, v in self.get_params().items() if n != "cell"}
+        options["cell"] = [layer.program.name for layer in _layers(self.module_)]
+        training = dataclasses.asdict(self.summary_) if "summary_" in self.__dict__ else {}
+        doc = document.Document(
+            format=document.FORMAT, elman=elman.__version__, task=self.task, networks=networks, options=options,
+            vocabularies=self._vocabularies(), scaling=self._scaling(), training=training,
+        )  # fmt: skip
+        model_file.save(path, doc, {n: p.detach().cpu().numpy() for n, p in self.module_.named_parameters()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The estimator of a model file, ready to predict. Raises ModelFileError for a file that is none of this task."""
+        doc, tensors = model_file.load(path, task=cls.task)
+        try:
+            known = {n: v for n, v in doc.options.items() if n in cls.option_names() and n not in ("cell", "device")}
+            estimator = cls(**known)  # type: ignore[arg-type]
+            estimator._check()
+            estimator._restore(doc)
+            _set_weights(estimator.module_, tensors)
+            estimator.cell = [TracedCell(layer.program) for layer in _layers(estimator.module_.get_submodule("recurrent"))]
+            if doc.training:
+                estimator.summary_ = Summary(**doc.training)
+        except (DataError, OptionError, TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
+            raise ModelFileError(f"cannot load {os.fspath(path)!r}: its parts do not fit together ({str(error)[:200]})") from None
+        estimator.module_.eval()
+        return estimator
+
+
+class _Seeded:
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __enter__(self) -> None:
+        self.state = torch.get_rng_state()
+        torch.manual_seed(self.seed)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_rng_state(self.state)
+
+
+def digest(arrays: Iterable[np.ndarray]) -> str:
+    """The identity of the data: a run may be resumed on the same data only."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(str((array.dtype, array.shape)).encode())
+        total.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    return total.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """An option as plain data for fingerprints and model files."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return [f"{k}={v}" for k, v in value.items()]
+    if isinstance(value, Sequence):
+        return [_plain(v) for v in value]
+    return getattr(value, "name", str(value))
+
+
+def _layers(module: nn.Module) -> list[Layer]:
+    return [m for m in module.modules() if isinstance(m, Layer)]
+
+
+def _layer_document(layer: Layer, residual: bool) -> document.Layer:
+    wide = layer.output_size * len(layer.directions)
+    return document.Layer(
+        cell=layer.program, input_size=layer.input_size, hidden_size=layer.hidden_size, output_size=layer.output_size,
+        direction=layer.direction, residual=residual and wide == layer.input_size,
+    )  # fmt: skip
+
+
+def recurrent_from(doc: document.Document, name: str, dropout: float) -> Recurrent:
+    """The recurrent network `name` of a model file, with fresh weights."""
+    layers = doc.networks.get(name)
+    if not layers:
+        raise DataError(f"the network {name!r} is missing")
+    return Recurrent(
+        [TracedCell(layer.cell) for layer in layers], layers[0].input_size, [layer.hidden_size for layer in layers], len(layers),
+        output_size=[layer.output_size for layer in layers], direction=[layer.direction for layer in layers],
+        dropout=dropout, residual=any(layer.residual for layer in layers),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _set_weights(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
+    parameters = dict(module.named_parameters())
+    if set(parameters) != set(tensors):
+        odd = sorted(set(parameters) ^ set(tensors))[0]
+        raise DataError(f"the weight {odd!r} is {'missing' if odd in parameters else 'not part of the network'}")
+    for name, parameter in parameters.items():
+        if tuple(parameter.shape) != tensors[name].shape:
+            raise DataError(f"the weight {name!r} has the shape {tensors[name].shape}, not {tuple(parameter.shape)}")
+        parameter.copy_(torch.from_numpy(tensors[name]))
+
+
+def initial_linear(linear: nn.Linear) -> nn.Linear:
+    """Glorot weights and zero biases, as the recurrent layers' inputs have."""
+    nn.init.xavier_uniform_(linear.weight)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+    return linear
+
+
+def as_tensor(array: np.ndarray, like: Tensor) -> Tensor:
+    """A numpy array on the device of `like`."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
