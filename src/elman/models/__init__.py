@@ -1,12 +1,32 @@
-"""Models: one estimator a task, from the user's data to a model file and back."""
+"""Models: one estimator a task, from the user's data to a model file and back. Loaded on first use: they need torch."""
 
 from __future__ import annotations
 
-from elman.models.classifier import SequenceClassifier
-from elman.models.language_model import LanguageModel
-from elman.models.tagger import SequenceTagger
+import importlib
+from typing import TYPE_CHECKING, Any
 
-TASKS = {model.task: model for model in (LanguageModel, SequenceClassifier, SequenceTagger)}
-"""The estimators by the names that the command line and the model files use."""
+if TYPE_CHECKING:
+    from elman.models.classifier import SequenceClassifier
+    from elman.models.language_model import LanguageModel
+    from elman.models.loading import TASKS, load
+    from elman.models.tagger import SequenceTagger
 
-__all__ = ["TASKS", "LanguageModel", "SequenceClassifier", "SequenceTagger"]
+_HOME = {
+    "LanguageModel": "language_model",
+    "SequenceClassifier": "classifier",
+    "SequenceTagger": "tagger",
+    "TASKS": "loading",
+    "load": "loading",
+}
+
+__all__ = ["TASKS", "LanguageModel", "SequenceClassifier", "SequenceTagger", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'elman.models' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"elman.models.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

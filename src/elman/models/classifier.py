@@ -19,6 +19,7 @@ from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from
+from elman.models.options import ClassifierOptions, documented
 from elman.nn import Head, Pool, Recurrent
 from elman.nn.head import POOLINGS, last_output
 from elman.runtime.document import Document
@@ -58,8 +59,9 @@ class ClassifierNetwork(nn.Module):
         return pooled
 
 
+@documented
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class SequenceClassifier(Estimator):
+class SequenceClassifier(ClassifierOptions, Estimator):
     """One label for a whole sequence.
 
     level: "char", "word", "space" (texts) or "series" (numbers); "auto" looks at the data: numbers are series, texts of
@@ -72,25 +74,11 @@ class SequenceClassifier(Estimator):
 
     task: ClassVar[str] = "classify"
 
-    level: str = "auto"
-    bidirectional: bool = True
-    pooling: str = "auto"
-    embedding_size: int | None = None
-    head_sizes: Sequence[int] = ()
-    class_weight: str | Mapping[str, float] | None = None
-    lower: bool = False
-    min_count: int | None = None
-    max_vocabulary: int | None = None
-    embeddings: str | None = None
-    input: str = "text"
-    target: str = "label"
-    epochs: int = 20
-    patience: int | None = 5
     vocabulary_: Vocabulary | None = dataclasses.field(init=False, repr=False)
     labels_: Vocabulary = dataclasses.field(init=False, repr=False)
 
-    def _check(self) -> None:
-        super()._check()
+    def check(self) -> None:
+        super().check()
         for name, known in (("level", LEVELS), ("pooling", ("auto", *POOLINGS))):
             value = getattr(self, name)
             if value not in known:
@@ -169,7 +157,7 @@ class SequenceClassifier(Estimator):
 
         valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
         """
-        self._check()
+        self.check()
         self.__dict__.pop("module_", None)
         inputs, labels, where = self._pairs(X, y)
         held_inputs: list[Any] = []

@@ -18,8 +18,9 @@ import elman
 from elman import cells
 from elman.cells import TracedCell
 from elman.errors import DataError, ModelFileError, OptionError, did_you_mean
+from elman.models.options import EstimatorOptions
 from elman.nn import Recurrent
-from elman.nn.recurrent import AnyCell, Layer
+from elman.nn.recurrent import Layer
 from elman.runtime import document, model_file
 from elman.training.loop import Trainee, fit
 from elman.training.options import Summary, TrainingOptions
@@ -29,40 +30,10 @@ TRAINING = tuple(f.name for f in dataclasses.fields(TrainingOptions))
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
-class Estimator(ABC):
-    """An estimator keeps its options as they are given; `fit` learns, `save` writes one file, `load` reads it.
-
-    cell: a name of the catalogue, an own cell, or one for each layer. hidden_size: H. dropout: on inputs, between
-    layers and before the output. Training options are those of `elman.training.TrainingOptions`.
-    """
+class Estimator(EstimatorOptions, ABC):
+    """An estimator keeps its options as they are given; `fit` learns, `save` writes one file, `load` reads it."""
 
     task: ClassVar[str]
-
-    cell: AnyCell | Sequence[AnyCell] = "lstm"
-    hidden_size: int = 128
-    num_layers: int = 1
-    dropout: float = 0.0
-    residual: bool = False
-    batch_size: int = 32
-    epochs: int = 10
-    max_seconds: float | None = None
-    lr: float = 1e-3
-    optimizer: str = "adam"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    decay: float = 0.5
-    decay_every: int = 1
-    clip_norm: float | None = 1.0
-    clip_value: float | None = None
-    patience: int | None = None
-    seed: int = 0
-    checkpoint_seconds: float = 60.0
-    checkpoint_steps: int | None = None
-    validate_every: int | None = None
-    valid_fraction: float = 0.1
-    device: str = "cpu"
 
     # -- options, in scikit-learn's manner -----------------------------------------------------------------------------
     @classmethod
@@ -91,8 +62,8 @@ class Estimator(ABC):
         """The options of the loop, checked."""
         return TrainingOptions(**{name: getattr(self, name) for name in TRAINING})
 
-    def _check(self) -> None:
-        """Raises OptionError for sizes that cannot work, before anything is read or built."""
+    def check(self) -> None:
+        """Raises OptionError for options that cannot work, before anything is read or built."""
         for name in ("hidden_size", "num_layers", "batch_size"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -173,11 +144,17 @@ class Estimator(ABC):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """The estimator of a model file, ready to predict. Raises ModelFileError for a file that is none of this task."""
-        doc, tensors = model_file.load(path, task=cls.task)
+        return cls.restored(path, *model_file.load(path, task=cls.task))
+
+    @classmethod
+    def restored(
+        cls, path: str | os.PathLike[str], doc: document.Document, tensors: Mapping[str, np.ndarray]
+    ) -> Self:
+        """The estimator of a document and its tensors, as `elman.runtime.load` reads them from `path`."""
         try:
             known = {n: v for n, v in doc.options.items() if n in cls.option_names() and n not in ("cell", "device")}
             estimator = cls(**known)  # type: ignore[arg-type]
-            estimator._check()
+            estimator.check()
             estimator._restore(doc)
             _set_weights(estimator.module_, tensors)
             estimator.cell = [TracedCell(layer.program) for layer in _layers(estimator.module_.get_submodule("recurrent"))]

@@ -17,6 +17,7 @@ from elman.data.readers import read_text
 from elman.data.vocabulary import Vocabulary, check_level, detokenize, tokenize
 from elman.errors import DataError, OptionError
 from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from
+from elman.models.options import LanguageModelOptions, documented
 from elman.models.sampling import draw
 from elman.nn import Recurrent
 from elman.nn.recurrent import State
@@ -51,8 +52,9 @@ class LanguageNetwork(nn.Module):
         return self.output(self.dropout(output)), state
 
 
+@documented
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class LanguageModel(Estimator):
+class LanguageModel(LanguageModelOptions, Estimator):
     """Predicts the next token of a text (Mikolov et al. 2010; Graves 2013).
 
     level: "char", "word" (words and signs) or "space" (what white space separates).
@@ -65,20 +67,10 @@ class LanguageModel(Estimator):
 
     task: ClassVar[str] = "language-model"
 
-    level: str = "char"
-    lines: bool | None = None
-    hidden_size: int = 256
-    embedding_size: int | None = None
-    tied: bool = False
-    bptt: int = 100
-    bptt_reach: int | None = None
-    min_count: int = 1
-    max_vocabulary: int | None = None
-    lr: float = 2e-3
     vocabulary_: Vocabulary = dataclasses.field(init=False, repr=False)
 
-    def _check(self) -> None:
-        super()._check()
+    def check(self) -> None:
+        super().check()
         check_level(self.level)
         if self.bptt < 1:
             raise OptionError(f"--bptt must be 1 step or more, not {self.bptt}")
@@ -124,7 +116,7 @@ class LanguageModel(Estimator):
     ) -> LanguageModel:
         """Learn from a text, a list of texts, or a Path; `valid` decides which weights are kept (default: the last
         `valid_fraction` of the text is held out). folder, resume, progress: see `elman.training.fit`."""
-        self._check()
+        self.check()
         documents = self._documents(text)
         if valid is None and self.valid_fraction:
             documents, held_out = _hold_out(documents, self.valid_fraction)

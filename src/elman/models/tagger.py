@@ -19,6 +19,7 @@ from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from
+from elman.models.options import TaggerOptions, documented
 from elman.nn import Head, Recurrent
 from elman.nn.head import last_output
 from elman.nn.loss import cross_entropy
@@ -66,8 +67,9 @@ class TaggerNetwork(nn.Module):
         return logits
 
 
+@documented
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class SequenceTagger(Estimator):
+class SequenceTagger(TaggerOptions, Estimator):
     """One tag for every word (Graves & Schmidhuber 2005; Ling et al. 2015; Plank, Søgaard & Goldberg 2016).
 
     A word enters as its embedding and as the last states of a bidirectional network over its letters, so that an
@@ -79,26 +81,12 @@ class SequenceTagger(Estimator):
 
     task: ClassVar[str] = "tag"
 
-    bidirectional: bool = True
-    dropout: float = 0.3
-    word_size: int = 100
-    letter_size: int = 32
-    letter_hidden_size: int = 50
-    word_dropout: float = 0.05
-    lower: bool = True
-    min_count: int = 1
-    max_vocabulary: int | None = None
-    embeddings: str | None = None
-    head_sizes: Sequence[int] = ()
-    input: str = "tokens"
-    target: str | None = None
-    patience: int | None = 5
     words_: Vocabulary = dataclasses.field(init=False, repr=False)
     letters_: Vocabulary = dataclasses.field(init=False, repr=False)
     tags_: Vocabulary = dataclasses.field(init=False, repr=False)
 
-    def _check(self) -> None:
-        super()._check()
+    def check(self) -> None:
+        super().check()
         if self.word_size < 1 or self.letter_size < 1 or self.letter_hidden_size < 0:
             raise OptionError("--word-size and --letter-size must be 1 or more, --letter-hidden-size 0 or more")
         if not 0 <= self.word_dropout < 1:
@@ -161,7 +149,7 @@ class SequenceTagger(Estimator):
 
         valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
         """
-        self._check()
+        self.check()
         sentences, tags, where = self._pairs(X, y)
         held: Sentences = []
         held_tags: Sentences = []

@@ -1,0 +1,26 @@
+"""Any model file as the estimator of its task."""
+
+from __future__ import annotations
+
+import os
+
+from elman.errors import ModelFileError
+from elman.models.classifier import SequenceClassifier
+from elman.models.estimator import Estimator
+from elman.models.language_model import LanguageModel
+from elman.models.tagger import SequenceTagger
+from elman.runtime import model_file
+
+TASKS: dict[str, type[Estimator]] = {e.task: e for e in (LanguageModel, SequenceClassifier, SequenceTagger)}
+"""The estimators by the names that the command line and the model files use."""
+
+
+def load(path: str | os.PathLike[str]) -> Estimator:
+    """The estimator in a model file, whatever its task, ready to predict. Raises ModelFileError."""
+    document, tensors = model_file.load(path)
+    if document.task not in TASKS:
+        raise ModelFileError(
+            f"cannot load {os.fspath(path)!r}: it is a model for {document.task}, which this elman does not know; "
+            f"known: {', '.join(TASKS)}"
+        )
+    return TASKS[document.task].restored(path, document, tensors)

@@ -1,0 +1,137 @@
+"""The options of the estimators, each with its default and one line about it. Imports no torch.
+
+The estimators inherit these dataclasses; the command line, its help and its TOML files read the same fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from elman.nn.recurrent import AnyCell
+
+T = TypeVar("T")
+
+MODEL, TRAINING, DATA = "Model", "Training", "Data"
+
+
+def option(default: T, group: str, about: str) -> T:
+    """A dataclass field with its default, the group of options that it stands in and one line about it."""
+    return dataclasses.field(default=default, metadata={"group": group, "about": about})
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class EstimatorOptions:
+    """What every estimator takes. The training options are those of `elman.training.TrainingOptions`, which checks them."""
+
+    cell: AnyCell | Sequence[AnyCell] = option("lstm", MODEL, "The cell, by name (see `elman cells`), or one a layer")
+    hidden_size: int = option(128, MODEL, "H, the units of a recurrent layer (in each direction)")
+    num_layers: int = option(1, MODEL, "Recurrent layers, one upon the other")
+    dropout: float = option(0.0, MODEL, "Share dropped from inputs, between layers and before the output")
+    residual: bool = option(False, MODEL, "Add a layer's input to its output where the sizes agree")
+    batch_size: int = option(32, TRAINING, "B, sequences (or parallel streams of a text) in a step")
+    epochs: int = option(10, TRAINING, "Passes over the data")
+    max_seconds: float | None = option(None, TRAINING, "Stop after this much training time")
+    lr: float = option(1e-3, TRAINING, "Learning rate")
+    optimizer: str = option("adam", TRAINING, "sgd, momentum, rmsprop, adam, adamw or asgd")
+    momentum: float = option(0.9, TRAINING, "Momentum, for --optimizer momentum")
+    weight_decay: float = option(0.0, TRAINING, "Pull of every weight towards 0")
+    schedule: str = option("constant", TRAINING, "Of the rate: constant, linear, cosine, step or plateau")
+    warmup_steps: int = option(0, TRAINING, "Steps over which the rate rises first")
+    decay: float = option(0.5, TRAINING, "The rate's factor, for --schedule step and plateau")
+    decay_every: int = option(1, TRAINING, "Epochs (step) or validations without gain (plateau) between two decays")
+    clip_norm: float | None = option(1.0, TRAINING, "Scale the gradient down to this norm; none: leave it")
+    clip_value: float | None = option(None, TRAINING, "Cut every entry of the gradient to ± this")
+    patience: int | None = option(None, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+    seed: int = option(0, TRAINING, "Decides the weights, the order and the held-out part")
+    checkpoint_seconds: float = option(60.0, TRAINING, "Save a checkpoint at least this often")
+    checkpoint_steps: int | None = option(None, TRAINING, "Save a checkpoint every so many steps as well")
+    validate_every: int | None = option(None, TRAINING, "Steps between validations; none: after every epoch")
+    valid_fraction: float = option(0.1, DATA, "Share held out for validation where --valid is not given")
+    device: str = option("cpu", TRAINING, "Where to compute: cpu, cuda, ...")
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class LanguageModelOptions(EstimatorOptions):
+    """What a language model takes."""
+
+    level: str = option("char", DATA, "Tokens: char, word (words and signs) or space (what white space separates)")
+    lines: bool | None = option(
+        None, DATA, "Every line is a sentence of its own; default: for words, not for characters"
+    )
+    hidden_size: int = option(256, MODEL, "H, the units of a recurrent layer")
+    embedding_size: int | None = option(None, MODEL, "Numbers a token enters as; default 64 for characters, else H")
+    tied: bool = option(False, MODEL, "The output matrix is the embedding")
+    bptt: int = option(100, TRAINING, "k1, steps between two updates; the state is carried on")
+    bptt_reach: int | None = option(None, TRAINING, "k2, how far back the gradient goes, a multiple of k1; default k1")
+    min_count: int = option(1, DATA, "Tokens seen less often become <unk>")
+    max_vocabulary: int | None = option(None, DATA, "Keep only so many tokens, the most frequent")
+    lr: float = option(2e-3, TRAINING, "Learning rate")
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class ClassifierOptions(EstimatorOptions):
+    """What a classifier of sequences takes."""
+
+    level: str = option("auto", DATA, "Tokens: char, word, space, or series (numbers); auto looks at the data")
+    bidirectional: bool = option(True, MODEL, "Read the sequence in both directions")
+    pooling: str = option("auto", MODEL, "last, mean, sum, max or attention; auto: max for words, else last")
+    embedding_size: int | None = option(
+        None, MODEL, "Numbers a token enters as; default 100 for words, 32 for characters"
+    )
+    head_sizes: Sequence[int] = option((), MODEL, "Units of layers before the output, such as 64,32")
+    class_weight: str | Mapping[str, float] | None = option(
+        None, TRAINING, "How much a class counts: balanced, or label=weight,label=weight"
+    )
+    lower: bool = option(False, DATA, "Ignore case")
+    min_count: int | None = option(None, DATA, "Tokens seen less often become <unk>; default 2 for words, else 1")
+    max_vocabulary: int | None = option(None, DATA, "Keep only so many tokens, the most frequent")
+    embeddings: str | None = option(None, DATA, "A GloVe-format file of word vectors to start from")
+    input: str = option(
+        "text", DATA, "The column to read; a,b,c or * (all but the target): numbers, the steps of a series"
+    )
+    target: str = option("label", DATA, "The column of labels")
+    epochs: int = option(20, TRAINING, "Passes over the data")
+    patience: int | None = option(5, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class TaggerOptions(EstimatorOptions):
+    """What a tagger of words takes."""
+
+    bidirectional: bool = option(True, MODEL, "Read the sentence in both directions")
+    dropout: float = option(0.3, MODEL, "Share dropped from inputs, between layers and before the output")
+    word_size: int = option(100, MODEL, "Numbers a word enters as")
+    letter_size: int = option(32, MODEL, "Numbers a letter enters as")
+    letter_hidden_size: int = option(50, MODEL, "Units a direction over the letters of a word; 0: do not read letters")
+    word_dropout: float = option(0.05, TRAINING, "Share of words taken as unknown while learning")
+    lower: bool = option(True, DATA, "Word embeddings ignore case (letters keep it)")
+    min_count: int = option(1, DATA, "Words seen less often become <unk>")
+    max_vocabulary: int | None = option(None, DATA, "Keep only so many words, the most frequent")
+    embeddings: str | None = option(None, DATA, "A GloVe-format file of word vectors to start from")
+    head_sizes: Sequence[int] = option((), MODEL, "Units of layers before the output, such as 64,32")
+    input: str = option("tokens", DATA, "The column of words")
+    target: str | None = option(None, DATA, "The column of tags; default upos where there is one, else tags")
+    patience: int | None = option(5, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+
+
+OPTIONS: dict[str, type[EstimatorOptions]] = {
+    "language-model": LanguageModelOptions,
+    "classify": ClassifierOptions,
+    "tag": TaggerOptions,
+}
+"""The options of each task, by its name."""
+
+
+def fields(kind: type[EstimatorOptions]) -> list[dataclasses.Field[Any]]:
+    """The options of one task, in order."""
+    return [field for field in dataclasses.fields(kind) if "about" in field.metadata]
+
+
+def documented(estimator: type[T]) -> type[T]:
+    """Decorator: adds to the docstring of an estimator a line for every option, so that each is described once."""
+    lines = [f"    {f.name}: {f.metadata['about']} ({f.default!r})" for f in fields(estimator)]  # type: ignore[arg-type]
+    estimator.__doc__ = f"{estimator.__doc__ or ''}\n    Options, with their defaults:\n" + "\n".join(lines) + "\n"
+    return estimator
