@@ -1,0 +1,123 @@
+"""The learning curve as a picture: losses and validation figures over the steps, the gradient's norm below."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from elman.errors import DataError
+from elman.training.log import read_log
+from elman.training.metrics import bits
+from elman.training.progress import singular
+
+TRAINING, VALIDATION, GRADIENT = "#4477aa", "#cc3311", "#777777"
+OTHERS = ("#228833", "#aa3377", "#ccaa22", "#66ccee")
+
+
+def learning_curve(log_path: Path, out_png: Path, *, note: Callable[[str], None] | None = None) -> bool:
+    """Draw the log at `log_path` into `out_png`; False, and one line to `note` (stderr), where matplotlib is missing.
+
+    Raises DataError where the log cannot be read, is damaged or holds no lines.
+    """
+    lines = read_log(log_path)
+    if not lines:
+        raise DataError(f"the log {log_path} holds no lines to draw")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        text = "no learning curve was drawn: matplotlib is missing (pip install 'elman[report]')"
+        (note or (lambda line: print(line, file=sys.stderr)))(text)
+        return False
+    figure = Figure(figsize=(8, 6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    unit = lines[-1].get("unit")
+    _draw_losses(upper, lines, singular(unit) if isinstance(unit, str) else "unit")
+    _draw_gradient(lower, lines)
+    temporary = out_png.with_name(f"tmp-{out_png.name}")
+    figure.savefig(temporary, format="png")
+    temporary.replace(out_png)
+    return True
+
+
+def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
+    steps, losses = _series(lines, "loss")
+    axes.plot(steps, losses, color=TRAINING, linewidth=1.4, label="training loss", **_mark(steps))
+    figures = [
+        {"step": line["step"], **line["validation"]} for line in lines if isinstance(line.get("validation"), dict)
+    ]
+    steps, losses = _series(figures, "loss")
+    if steps:
+        axes.plot(steps, losses, color=VALIDATION, linewidth=1.4, marker="o", markersize=3, label="validation loss")
+        best = min(range(len(steps)), key=losses.__getitem__)
+        axes.annotate(
+            f"lowest: {losses[best]:.3f} nats\n= {bits(losses[best]):.3f} bits",
+            (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points", ha="center", fontsize=8,
+            color=VALIDATION, arrowprops={"arrowstyle": "-", "color": VALIDATION, "linewidth": 0.7},
+        )  # fmt: skip
+    axes.set_ylabel(f"loss (nats per {unit})")
+    axes.set_title("Learning curve", loc="left", fontweight="bold")
+    axes.grid(alpha=0.25)
+    axes.margins(y=0.12)
+    handles, labels = axes.get_legend_handles_labels()
+    shares = _share_names(figures)
+    if shares:
+        right = axes.twinx()
+        right.set_ylim(0, 1.02)
+        right.set_ylabel("share (0 to 1)")
+        for name, color in zip(shares, OTHERS, strict=False):
+            steps, values = _series(figures, name)
+            right.plot(
+                steps,
+                values,
+                color=color,
+                linestyle="--",
+                linewidth=1.2,
+                marker="s",
+                markersize=2.5,
+                label=f"validation {name}",
+            )
+        handles, labels = handles + right.get_legend_handles_labels()[0], labels + right.get_legend_handles_labels()[1]
+    else:
+        right = axes.secondary_yaxis("right", functions=(bits, lambda value: value / bits(1.0)))
+        right.set_ylabel(f"bits per {unit}")
+    (right if shares else axes).legend(handles, labels, frameon=False, loc="best")
+
+
+def _draw_gradient(axes: Any, lines: list[dict[str, Any]]) -> None:
+    steps, norms = _series(lines, "gradient_norm", positive=True)
+    axes.plot(steps, norms, color=GRADIENT, linewidth=1.2, label="mean", **_mark(steps))
+    steps, norms = _series(lines, "gradient_norm_max", positive=True)
+    if steps:
+        axes.plot(steps, norms, color=GRADIENT, linewidth=0.7, linestyle=":", label="largest")
+    if axes.lines and any(len(line.get_xdata()) for line in axes.lines):
+        axes.set_yscale("log")
+        axes.legend(frameon=False, fontsize=8, ncols=2, loc="best")
+    axes.set_ylabel("gradient norm\n(before clipping)")
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.25)
+
+
+def _series(lines: list[dict[str, Any]], name: str, positive: bool = False) -> tuple[list[int], list[float]]:
+    found = [(line["step"], line.get(name)) for line in lines]
+    good = [
+        (s, float(v))
+        for s, v in found
+        if isinstance(v, int | float) and not isinstance(v, bool) and (v > 0 or not positive)
+    ]
+    return [s for s, _ in good], [v for _, v in good]
+
+
+def _share_names(figures: list[dict[str, Any]]) -> list[str]:
+    """The figures that lie between 0 and 1 throughout, such as accuracy and F1."""
+    names = dict.fromkeys(name for line in figures for name in line if name not in ("step", "loss"))
+    series = {name: _series(figures, name)[1] for name in names}
+    return [name for name, values in series.items() if values and all(0 <= v <= 1 for v in values)]
+
+
+def _mark(steps: list[int]) -> dict[str, Any]:
+    """A lone point is only seen with a marker."""
+    return {"marker": "o", "markersize": 3} if len(steps) < 3 else {}
