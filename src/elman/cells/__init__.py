@@ -55,8 +55,8 @@ def named(cell: str | Cell | TracedCell) -> Cell | TracedCell:
 
 
 __all__ = [
-    "CATALOGUE", "Cell", "TracedCell", "abs", "carousel", "cell", "elman_rnn", "exp", "gru", "gru_reset_before", "gru_simplified",
-    "identity", "jordan", "log", "lstm", "lstm_1997", "lstm_coupled", "lstm_peephole", "lstm_projected", "maximum", "mean", "minimum",
-    "named", "normalize", "relu", "rnn", "rnn_identity", "rnn_output", "rnn_relu", "rnn_sigmoid", "sigmoid", "softplus", "tanh",
-    "with_output",
+    "CATALOGUE", "Cell", "TracedCell", "abs", "carousel", "cell", "elman_rnn", "exp", "gru", "gru_reset_before",
+    "gru_simplified", "identity", "jordan", "log", "lstm", "lstm_1997", "lstm_coupled", "lstm_peephole",
+    "lstm_projected", "maximum", "mean", "minimum", "named", "normalize", "relu", "rnn", "rnn_identity",
+    "rnn_output", "rnn_relu", "rnn_sigmoid", "sigmoid", "softplus", "tanh", "with_output",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Gated recurrent units: the update gate alone, the reset gate before and after the recurrent matrix."""
 
+# ruff: noqa: RET504 (equations give what they return its name)
 from __future__ import annotations
 
 from typing import Any

@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, overload
 
-from elman.compiler.interpret import Stacked, table_for
+from elman.compiler.interpret import NUMPY, Stacked, table_for
 from elman.compiler.ir import Node, Program
-from elman.compiler.trace import Symbol, trace
+from elman.compiler.symbols import Symbol
+from elman.compiler.trace import definition_line, describe_line, trace
+from elman.compiler.verify import NAME
 from elman.errors import CellError
 
 
@@ -29,7 +31,9 @@ def _binary(op: str, left: Any, right: Any) -> Any:
     symbol = left if isinstance(left, Symbol) else right
     if isinstance(symbol, Symbol):
         return symbol._tracer.binary(op, left, right)
-    array = left if hasattr(left, "shape") else right
+    array = next((v for v in (left, right) if hasattr(v, "shape")), None)
+    if array is None:
+        return NUMPY[op](left, right)
     table = table_for(array)
     left, right = (v if hasattr(v, "shape") else table["constant"](v, array) for v in (left, right))
     return table[op](left, right)
@@ -91,7 +95,7 @@ def mean(v: Any) -> Any:
 
 
 def normalize(v: Any, eps: float = 1e-5) -> Any:
-    """(v − mean) / sqrt(variance + eps) over the units; scale and shift are per-unit parameters of the cell (Ba et al. 2016)."""
+    """(v − mean) / sqrt(variance + eps) over the units (Ba et al. 2016); a cell's own parameters may follow."""
     centred = v - mean(v)
     return centred * _unary("rsqrt", mean(centred * centred) + eps)
 
@@ -103,12 +107,19 @@ class Bound:
         self._weights = weights
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         if f"weight_{name}" not in self._weights:
             if name in self._weights:
                 return self._weights[name]
             raise CellError(f"the weights have neither weight_{name} nor {name}; given: {', '.join(self._weights)}")
 
         def affine(*vectors: Any, bias: bool = True) -> Any:
+            columns, units = self._weights[f"weight_{name}"].shape[-1], sum(v.shape[-1] for v in vectors)
+            if columns != units:
+                raise CellError(
+                    f"weight_{name} has {columns} columns, but the vectors of W.{name}(...) have {units} units"
+                )
             return Stacked(self._weights).affine(Node("affine", name=name, bias=bias), list(vectors))
 
         return affine
@@ -126,27 +137,33 @@ class Cell:
         doc: str | None = None,
         states: tuple[str, ...] | None = None,
     ) -> None:
+        if not inspect.isfunction(function):
+            raise CellError(f"a cell is made of a function, def my_cell(x, h, W), not of {type(function).__name__}")
         self.function = function
         self.name = self.__name__ = name or function.__name__
-        self.source = source
-        self.doc = self.__doc__ = doc or inspect.getdoc(function) or ""
-        names = list(inspect.signature(function).parameters)
-        if states is None and (len(names) < 3 or names[-1] != "W"):
+        if not NAME.fullmatch(self.name):
             raise CellError(
-                f"cell {self.name!r}: its arguments are ({', '.join(names)}); "
-                "write the input, then one or more states, then W: def my_cell(x, h, W)"
+                f"cell {self.name[:80]!r}: its name must consist of letters a-z, digits and _, at most 64; "
+                'name it with @cell(name="my_cell")'
             )
-        self.states = states or tuple(names[1:-1])
+        self.source = " ".join(source.split())
+        self.doc = self.__doc__ = doc or inspect.getdoc(function) or ""
+        self.states = states or _states_of(function, self.name)
 
     def __call__(self, x: Any, *states_and_weights: Any) -> Any:
-        """One step on numbers: `cell(x, *states, W)` with W a mapping of arrays by name (or a `Bound`), or on symbols."""
+        """One step on numbers: `cell(x, *states, W)` with W a mapping of arrays by name; or inside another cell."""
+        if len(states_and_weights) != len(self.states) + 1:
+            given = len(states_and_weights) + 1
+            raise CellError(f"cell {self.name!r} takes x, {', '.join(self.states)} and W, but got {given} arguments")
         *states, weights = states_and_weights
+        if isinstance(x, Symbol):
+            x._tracer.codes.add(inspect.unwrap(self.function).__code__)  # errors name the line inside this cell
         return self.function(x, *states, Bound(weights) if isinstance(weights, Mapping) else weights)
 
     @cached_property
     def program(self) -> Program:
         """The traced, verified program. Raises CellError when the equations do not make a step."""
-        about = {"doc": self.doc.partition("\n")[0], "source": self.source}
+        about = {"doc": " ".join(self.doc.partition("\n")[0].split()), "source": self.source}
         return trace(self.function, self.name, self.states, **about)
 
     def __repr__(self) -> str:
@@ -155,6 +172,20 @@ class Cell:
     def __reduce__(self) -> tuple[Any, ...]:
         """A copied or pickled cell is its program: data, never its function."""
         return (TracedCell, (self.program,))
+
+
+def _states_of(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+    """The states among the arguments (x, first_state, ..., W)."""
+    arguments = inspect.signature(function).parameters
+    names = list(arguments)
+    plain = all(a.kind is a.POSITIONAL_OR_KEYWORD and a.default is a.empty for a in arguments.values())
+    if not plain or len(names) < 3 or names[-1] != "W":
+        code = inspect.unwrap(function).__code__
+        raise CellError(
+            f"cell {name!r}, {describe_line(code, definition_line(code))}: its arguments are ({', '.join(names)}); "
+            "write the input, then one or more states, then W: def my_cell(x, h, W)"
+        )
+    return tuple(names[1:-1])
 
 
 class TracedCell:

@@ -1,5 +1,6 @@
 """Simple recurrent networks: Elman's, an output unit on any cell, the constant error flow, Jordan's."""
 
+# ruff: noqa: RET504 (equations give what they return its name)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -37,12 +38,12 @@ def elman_rnn(activation: str = "tanh", name: str | None = None) -> Cell:
 
 
 def with_output(inner: Cell, activation: str = "sigmoid", name: str | None = None) -> Cell:
-    """`inner` with an output unit y = g(W_y·h + b_y) at every step: y becomes the output, the inner states follow it."""
+    """`inner` with an output unit y = g(W_y·h + b_y) at every step: y becomes the output, inner states follow it."""
     g = activation_named(activation)
 
     def output(x: Any, y: Any, *states_and_W: Any) -> Any:
         *states, W = states_and_W
-        new = inner.function(x, *states, W)
+        new = inner(x, *states, W)
         new = new if isinstance(new, tuple) else (new,)
         y = g(W.y(new[0]))
         return (y, *new)

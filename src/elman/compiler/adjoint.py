@@ -1,8 +1,8 @@
 """The adjoint: a program -> its backward program, by reverse mode on the shared graph, linear in its length.
 
-Each function's derivative is written in terms of its output where that is exact (sigmoid: s·(1 − s)), so that the forward
-step need not keep its argument. What the backward step needs of the forward one is *saved* where rebuilding it would
-take a matrix product, and *rebuilt* otherwise.
+Each function's derivative is written in terms of its output where that is exact (sigmoid: s·(1 − s)), so that the
+forward step need not keep its argument. What the backward step needs of the forward one is *saved* where rebuilding it
+would take a matrix product, and *rebuilt* otherwise.
 
 The backward program's inputs:  the cell's input and states by their names; `new_h` new states; `saved_7` the saved
 value of node 7; `grad_new_h` the gradient of the loss with respect to each new state.
@@ -18,7 +18,7 @@ Its outputs, each a vector for one step (sum over steps and batch for the weight
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 
 from elman.compiler.build import Builder
 from elman.compiler.ir import BINARY, BROADCASTS, REDUCTIONS, UNARY, Node, Program
@@ -35,12 +35,12 @@ class Adjoint:
     """Nodes of the forward program that the backward step computes again (per-unit maths on what is at hand)."""
 
 
-@cache
+@lru_cache(maxsize=256)
 def adjoint(program: Program, *, products_of_input: bool = True) -> Adjoint:
     """The backward step of the cell `program`.
 
-    products_of_input=False leaves the affine maps' part out of the input's gradient: it does not recur, so a caller with
-    the whole sequence at hand takes it from `grad_map_*` in one large product.
+    products_of_input=False leaves the affine maps' part out of the input's gradient: it does not recur, so a caller
+    with the whole sequence at hand takes it from `grad_map_*` in one large product.
     """
     return _Reverse(program, products_of_input).run()
 
@@ -50,8 +50,9 @@ class _Reverse:
     forward: Program
     products_of_input: bool
     out: Builder = field(default_factory=Builder)
-    saved: dict[int, int] = field(default_factory=dict)
-    rebuilt: dict[int, int] = field(default_factory=dict)
+    values: dict[int, int] = field(default_factory=dict)  # forward node -> its value in the backward program
+    saved: set[int] = field(default_factory=set)
+    rebuilt: set[int] = field(default_factory=set)
     grads: dict[int, list[int]] = field(default_factory=dict)
 
     def run(self) -> Adjoint:
@@ -76,14 +77,7 @@ class _Reverse:
                     outputs[f"grad_weight_{node.name}"] = grad
                 self._pass_on(position, node, grad)
         program = self.out.program(f"{self.forward.name}_backward"[:64], tuple(outputs.items()))
-        kept = {node.name for node in program.nodes if node.op == "input"}
-        return Adjoint(
-            program,
-            tuple(sorted(p for p in self.saved if f"saved_{p}" in kept)),
-            tuple(
-                sorted(p for p in self.rebuilt if self.forward.nodes[p].op not in ("constant", "parameter", "spread"))
-            ),
-        )
+        return Adjoint(program, tuple(sorted(self.saved)), tuple(sorted(self.rebuilt)))
 
     def _cheap(self) -> list[bool]:
         """Which nodes can be rebuilt from input, states (old and new) and parameters without a matrix product."""
@@ -94,19 +88,35 @@ class _Reverse:
 
     def _value(self, position: int) -> int:
         """The value of a forward node, inside the backward program."""
-        node = self.forward.nodes[position]
-        if node.op in ("input", "state"):
-            return self.out.leaf("input", node.name, node.size)
-        if position in self.new:
-            return self.out.leaf("input", f"new_{self.new[position]}", node.size)
+        open_nodes = [position]  # a stack and no recursion: a chain of rebuilt values may be as long as the program
+        while open_nodes:
+            here = open_nodes[-1]
+            node = self.forward.nodes[here]
+            if here in self.values or self._at_hand(here, node):
+                open_nodes.pop()
+            elif missing := [a for a in node.args if a not in self.values]:
+                open_nodes += missing
+            else:
+                args = tuple(self.values[a] for a in node.args)
+                self.values[here] = self.out.add(Node(node.op, args, node.size, node.name, node.value))
+                if node.op not in ("constant", "parameter", "spread"):
+                    self.rebuilt.add(here)
+        return self.values[position]
+
+    def _at_hand(self, position: int, node: Node) -> bool:
+        """True for what the backward program is given: input, states old and new, and what the forward step saves."""
         expensive = node.op == "affine" or (node.op in (*UNARY, *REDUCTIONS) and node.op != "neg")
-        if expensive and not self.cheap[position]:
-            self.saved[position] = self.out.leaf("input", f"saved_{position}", node.size)
-            return self.saved[position]
-        if position not in self.rebuilt:
-            args = tuple(self._value(a) for a in node.args)
-            self.rebuilt[position] = self.out.add(Node(node.op, args, node.size, node.name, node.value))
-        return self.rebuilt[position]
+        if node.op in ("input", "state"):
+            name = node.name
+        elif position in self.new:
+            name = f"new_{self.new[position]}"
+        elif expensive and not self.cheap[position]:
+            name = f"saved_{position}"
+            self.saved.add(position)
+        else:
+            return False
+        self.values[position] = self.out.leaf("input", name, node.size)
+        return True
 
     def _give(self, position: int, grad: int) -> None:
         self.grads.setdefault(position, []).append(grad)
@@ -138,7 +148,11 @@ class _Reverse:
 
     def _slope(self, position: int, node: Node) -> int | None:
         """The derivative of a per-unit function at the node's value (None: zero everywhere)."""
-        apply, constant = self.out.apply, lambda v: self.out.constant(v, node.size)
+        apply = self.out.apply
+
+        def constant(value: float) -> int:
+            return self.out.constant(value, node.size)
+
         if node.op in ("step", "sign"):
             return None
         if node.op == "neg":
@@ -178,14 +192,14 @@ class _Reverse:
             if not constant(b):
                 self._give(b, apply("neg", apply("mul", share, self._value(position))))
         elif node.op in ("minimum", "maximum"):
-            left, right = (a, b) if node.op == "minimum" else (b, a)
-            # 1 where the left one is smaller, 0 where the right one is, and a half each where they are equal
-            below = apply("less", self._value(left), self._value(right))
-            above = apply("less", self._value(right), self._value(left))
+            # 1 to the one that is taken, 0 to the other, and a half to each where they are equal
+            below = apply("less", self._value(a), self._value(b))
+            above = apply("less", self._value(b), self._value(a))
+            takes, leaves = (below, above) if node.op == "minimum" else (above, below)
             one, half = self.out.constant(1.0, node.size), self.out.constant(0.5, node.size)
-            to_left = apply("mul", half, apply("add", one, apply("sub", below, above)))
-            self._give(left, apply("mul", grad, to_left))
-            self._give(right, apply("mul", grad, apply("sub", one, to_left)))
+            to_a = apply("mul", half, apply("add", one, apply("sub", takes, leaves)))
+            self._give(a, apply("mul", grad, to_a))
+            self._give(b, apply("mul", grad, apply("sub", one, to_a)))
 
     def _constant_operand(self, position: int) -> bool:
         node = self.forward.nodes[position]

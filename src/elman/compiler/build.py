@@ -69,23 +69,30 @@ class Builder:
     ) -> Program:
         """The finished program, without nodes that no output needs (inputs and states stay: they are its signature).
 
-        Labels of leaves, of outputs and of what was left out are dropped: these have a name already, or no value.
+        Labels of leaves, of outputs and of what was left out are dropped: these have a name already, or no value. So
+        are labels that have the name of a leaf, for that name is taken.
         """
-        needed = {position for _, position in outputs}
-        for position in reversed(range(len(self.nodes))):
-            if position in needed:
-                needed.update(self.nodes[position].args)
-        kept = [p for p, node in enumerate(self.nodes) if p in needed or node.op in ("input", "state")]
+        kept = self.needed(position for _, position in outputs)
         place = {old: new for new, old in enumerate(kept)}
         nodes = tuple(renumber(self.nodes[p], place) for p in kept)
-        named = {position for _, position in outputs} | {p for p, node in enumerate(self.nodes) if node.op in LEAVES}
+        leaves = {p for p in kept if self.nodes[p].op in LEAVES}
+        taken = {self.nodes[p].name for p in leaves}
+        named = {position for _, position in outputs} | leaves
         return Program(
             name,
             nodes,
             tuple((key, place[p]) for key, p in outputs),
-            tuple((key, place[p]) for key, p in labels if p in place and p not in named),
+            tuple((key, place[p]) for key, p in labels if p in place and p not in named and key not in taken),
             **about,
         )
+
+    def needed(self, outputs: Iterable[int]) -> list[int]:
+        """The positions that `outputs` are computed from, inputs and states in any case."""
+        needed = set(outputs)
+        for position in reversed(range(len(self.nodes))):
+            if position in needed:
+                needed.update(self.nodes[position].args)
+        return [p for p, node in enumerate(self.nodes) if p in needed or node.op in ("input", "state")]
 
 
 def renumber(node: Node, place: Mapping[int, int]) -> Node:

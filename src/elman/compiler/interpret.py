@@ -1,4 +1,4 @@
-"""The interpreter: runs a program on numpy or torch arrays. It is the living definition: where two results differ, it is right."""
+"""The interpreter: runs a program on numpy or torch arrays. It is the definition: where results differ, it is right."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def torch_table() -> Table:
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
         "relu": torch.relu,
-        "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+        "softplus": lambda x: -torch.nn.functional.logsigmoid(-x),  # second derivatives are finite for any x
         "exp": torch.exp,
         "log": torch.log,
         "abs": torch.abs,
@@ -122,7 +122,7 @@ class Stacked:
 
 
 class Split(Stacked):
-    """Weights by name, each affine map as a sum of products: W_x·x + W_h·h + b. `program` tells where the columns part."""
+    """Weights by name, each affine map a sum of products: W_x·x + W_h·h + b. `program` tells where the columns part."""
 
     def __init__(self, program: Program, weights: Mapping[str, Array], sizes: Mapping[str, int]) -> None:
         super().__init__(weights)
@@ -135,7 +135,10 @@ class Split(Stacked):
         return result + self.parameter(f"bias_{node.name}") if node.bias else result
 
     def transpose(self, node: Node, vector: Array) -> Array:
-        first, last = self.columns[node.name][node.index]
+        columns = self.columns.get(node.name, [])
+        if node.index >= len(columns):
+            raise ProgramError(f"vector {node.index} of the map {node.name!r} does not exist in the forward program")
+        first, last = columns[node.index]
         return vector @ self.parameter(f"weight_{node.name}")[:, first:last]
 
 
@@ -152,18 +155,29 @@ def column_ranges(program: Program, node: Node, sizes: Mapping[str, int]) -> lis
 def run(program: Program, given: Mapping[str, Array], weights: Weights, sizes: Mapping[str, int]) -> dict[str, Array]:
     """The outputs of `program` by name.
 
-    given: every input and state by name, (..., units). sizes: numbers for I, H, O (`ir.resolve`). No gradient is hidden:
-    on torch tensors every operation is torch's own, so autograd, vmap and forward mode work through it.
+    given: every input and state by name, (..., units). sizes: numbers for I, H, O (`ir.resolve`). On torch tensors
+    every operation is torch's own, so autograd, vmap and forward mode work through it. Raises ProgramError for what is
+    missing.
     """
     values = evaluate(program, given, weights, sizes)
     return {name: values[position] for name, position in program.outputs}
 
 
-def evaluate(program: Program, given: Mapping[str, Array], weights: Weights, sizes: Mapping[str, int]) -> list[Array]:
-    """The value of every node, in order."""
+def evaluate(
+    program: Program,
+    given: Mapping[str, Array],
+    weights: Weights,
+    sizes: Mapping[str, int],
+    table: Table | None = None,
+) -> list[Array]:
+    """The value of every node, in order. table: the functions to use, where the caller knows them."""
+    missing = {node.name for node in program.nodes if node.op in ("input", "state")} - set(given)
+    if missing or not given:
+        names = ", ".join(sorted(missing)) or "its vectors"
+        raise ProgramError(f"program {program.name!r} is not given {names}; given: {', '.join(given) or 'nothing'}")
     values: list[Array] = []
     like = next(iter(given.values()))
-    table = table_for(like)
+    table = table or table_for(like)
     for node in program.nodes:
         args = [values[a] for a in node.args]
         if node.op in ("input", "state"):

@@ -4,12 +4,12 @@ A program is plain frozen data: `to_json` and `from_json` carry it into model fi
 Every node is a vector of `size` units (for one sequence at one step) and names its arguments by their position.
 
     op            args            name        what
-    input         -               x           the input of this step (I units), or in a backward program any given vector
+    input         -               x           the input of this step (I units); in a backward program any given vector
     state         -               h           a state as the step before left it
     constant      -               -           the number `value`, at every unit (size 1)
     parameter     -               p_i         one weight a unit
     affine        vectors         i           W_i·[vectors] + b_i (`bias=False`: without b_i)
-    transpose     one vector      i           the columns of W_i that belong to its argument `index`, transposed, times the vector
+    transpose     one vector      i           the columns of W_i for its argument `index`, transposed, times the vector
     sigmoid ...   one vector      -           UNARY: per-unit functions
     add ...       two vectors     -           BINARY: per-unit arithmetic
     sum, mean     one vector      -           REDUCTIONS: over the units, leaves size 1
@@ -23,7 +23,7 @@ from typing import Literal
 import msgspec
 
 Size = Literal["I", "H", "O", "1"]
-"""Symbolic sizes: I input units, H hidden units, O output units where the cell's output has a size of its own, 1 a number."""
+"""Symbolic sizes: I input units, H hidden units, O output units where the output has a size of its own, 1 a number."""
 
 UNARY = (
     "neg", "sigmoid", "tanh", "relu", "softplus", "exp", "log", "abs", "rsqrt", "reciprocal",
@@ -31,6 +31,7 @@ UNARY = (
     "sign",
 )  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "minimum", "maximum", "less")
+COMMUTATIVE = ("add", "mul", "minimum", "maximum")
 REDUCTIONS = ("sum", "mean")
 BROADCASTS = ("spread", "share")
 LEAVES = ("input", "state", "constant", "parameter")
@@ -50,7 +51,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
 
 class Program(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A step: `nodes` in order of computation, `outputs` naming the results (for a cell: its new states, the output first)."""
+    """A step: `nodes` in order of computation, `outputs` naming the results (a cell's new states, output first)."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -82,7 +83,7 @@ class Program(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     def parameter_shapes(
         self, input_size: int, hidden_size: int, output_size: int | None = None
     ) -> dict[str, tuple[int, ...]]:
-        """Every weight of the step by name: `weight_i` (rows, columns of all arguments stacked), `bias_i`, and per-unit `p_i`."""
+        """Every weight by name: `weight_i` (rows, columns of all arguments stacked), `bias_i`, and per-unit `p_i`."""
         sizes = resolve(input_size, hidden_size, output_size)
         shapes: dict[str, tuple[int, ...]] = {}
         for node in self.nodes:
@@ -95,8 +96,25 @@ class Program(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         return shapes
 
     def same_step(self, other: Program) -> bool:
-        """True when both compute the same step, whatever they are called and however they are documented."""
-        return self.nodes == other.nodes and self.outputs == other.outputs
+        """True when both compute the same numbers from the same input, states and weights, by the same arithmetic.
+
+        The cell's name, documentation and labels, the order of its equations and that of the two sides of +, ·, minimum
+        and maximum make no difference. The names of weights and states and the order of a map's vectors do (they say
+        where numbers are stored), and so does arithmetic that may round otherwise: (a + b) + c is not a + (b + c).
+        """
+        known: dict[Node, int] = {}
+        return self._meaning(known) == other._meaning(known)
+
+    def _meaning(self, known: dict[Node, int]) -> list[object]:
+        """Input, states and outputs, each by its number in `known`: equal computations have equal numbers."""
+        numbers: list[int] = []
+        for node in self.nodes:
+            args = tuple(numbers[a] for a in node.args)
+            if node.op in COMMUTATIVE:
+                args = tuple(sorted(args))
+            numbers.append(known.setdefault(msgspec.structs.replace(node, args=args), len(known)))
+        given = [numbers[p] for p, node in enumerate(self.nodes) if node.op in ("input", "state")]
+        return [*given, *((name, numbers[p]) for name, p in self.outputs)]
 
 
 def resolve(input_size: int, hidden_size: int, output_size: int | None = None) -> dict[str, int]:

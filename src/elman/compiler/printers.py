@@ -1,9 +1,9 @@
-"""Printers: pure functions from a program to text for people, plain or LaTeX. Nothing is said here that the program does not."""
+"""Printers: from a program to text for people, plain or LaTeX. Nothing is said here that the program does not say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elman.compiler.adjoint import adjoint
 from elman.compiler.ir import LEAVES, Node, Program
@@ -12,20 +12,37 @@ from elman.compiler.ir import LEAVES, Node, Program
 _SUM, _PRODUCT, _ATOM = 1, 2, 3
 
 
+_LATEX_FUNCTIONS = {
+    "sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "minimum": r"\min", "maximum": r"\max",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Style:
     """How the pieces are written; `name` puts an index below."""
 
     name: Callable[[str], str]
+    number: Callable[[float], str]
     vector: Callable[[str], str]
-    prime: str
     times: str
     over: Callable[[str, str], str]
-    call: Callable[[str, str], str]
+    over_binds: tuple[int, int, int]
+    """How tightly a quotient's upper side, its lower side and the whole bind."""
+    call: Callable[[str, list[str]], str]
     weight: Callable[[str], str]
     bias: Callable[[str], str]
+    transposed: Callable[[str, int], str]
     product: str
     minus: str
+
+
+def _number(value: float) -> str:
+    return repr(value).removesuffix(".0").replace("-", "−", 1) if value < 0 else repr(value).removesuffix(".0")
+
+
+def _latex_number(value: float) -> str:
+    mantissa, _, power = repr(value).removesuffix(".0").partition("e")
+    return mantissa + (rf" \cdot 10^{{{int(power)}}}" if power else "")
 
 
 def _latex_name(name: str) -> str:
@@ -35,36 +52,42 @@ def _latex_name(name: str) -> str:
     return f"{head}_{{{tail}}}" if tail else head
 
 
-def _latex_call(function: str, argument: str) -> str:
-    name = {"sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log"}.get(
-        function, rf"\mathrm{{{function}}}"
-    )
-    return rf"{name}\left({argument}\right)"
+def _latex_call(function: str, arguments: list[str]) -> str:
+    if function == "abs":
+        return rf"\left|{arguments[0]}\right|"
+    if function == "rsqrt":
+        return rf"\frac{{1}}{{\sqrt{{{arguments[0]}}}}}"
+    name = _LATEX_FUNCTIONS.get(function, rf"\mathrm{{{function}}}")
+    return rf"{name}\left({', '.join(arguments)}\right)"
 
 
 TEXT = Style(
     name=str,
+    number=_number,
     vector=lambda inside: f"[{inside}]",
-    prime="'",
     times=" ∘ ",
     over=lambda a, b: f"{a} / {b}",
-    call=lambda function, argument: f"{function}({argument})",
+    over_binds=(_PRODUCT, _ATOM, _PRODUCT),
+    call=lambda function, arguments: f"{function}({', '.join(arguments)})",
     weight=lambda name: f"W_{name}",
     bias=lambda name: f"b_{name}",
+    transposed=lambda name, index: f"W_{name}[{index}]ᵀ",
     product="·",
-    minus=" − ",
+    minus="−",
 )
 LATEX = Style(
     name=_latex_name,
+    number=_latex_number,
     vector=lambda inside: rf"\left[{inside}\right]",
-    prime="'",
     times=r" \circ ",
     over=lambda a, b: rf"\frac{{{a}}}{{{b}}}",
+    over_binds=(_SUM, _SUM, _ATOM),
     call=_latex_call,
     weight=lambda name: f"W_{{{_latex_name(name)}}}",
     bias=lambda name: f"b_{{{_latex_name(name)}}}",
+    transposed=lambda name, index: f"W_{{{_latex_name(name)},{index}}}^\\top",
     product=r"\,",
-    minus=" - ",
+    minus="-",
 )
 
 
@@ -89,84 +112,94 @@ def as_latex(program: Program) -> str:
 def storage(program: Program) -> tuple[list[str], list[str]]:
     """What the forward step saves for the backward one beside the states, and what the backward step computes again."""
     printer = _Printer(program, TEXT)
-    printer.run()
     back = adjoint(program)
-    return [printer.describe(p) for p in back.saved], [printer.describe(p) for p in back.rebuilt]
+    return [printer.value(p) for p in back.saved], [printer.value(p) for p in back.rebuilt]
 
 
+@dataclass
 class _Printer:
-    def __init__(self, program: Program, style: Style) -> None:
-        self.program, self.style = program, style
-        self.names = self._left_sides()
+    program: Program
+    style: Style
+    names: dict[int, str] = field(default_factory=dict)
+    forms: list[tuple[str, int]] = field(default_factory=list)
+    """The formula of each node and how tightly it binds, made in order: no recursion, however deep the program."""
 
-    def _left_sides(self) -> dict[int, str]:
-        """Values that get an equation of their own: new states, what the author named, what is used more than once."""
-        names: dict[int, str] = {}
-        taken = {node.name for node in self.program.nodes} | {name for name, _ in self.program.labels}
-        for name, position in self.program.labels:
-            if self.program.nodes[position].op != "spread":
-                names[position] = self.style.name(name)
-        uses = [0] * len(self.program.nodes)
+    def __post_init__(self) -> None:
+        self._name_values()
         for node in self.program.nodes:
+            self.forms.append(self._form(node))
+
+    def _name_values(self) -> None:
+        """Values that get an equation of their own: new states, what the author named, what is used more than once."""
+        nodes, style = self.program.nodes, self.style
+        taken = {node.name for node in nodes} | {name for name, _ in self.program.labels}
+        for name, position in self.program.labels:
+            if nodes[position].op != "spread":
+                self.names[position] = style.name(name)
+        uses = [0] * len(nodes)
+        for node in nodes:
             for argument in node.args:
                 uses[argument] += 1
-        free = (f"s{n}" for n in range(1, len(self.program.nodes) + 1))
-        for position, node in enumerate(self.program.nodes):
-            if uses[position] > 1 and position not in names and node.op not in (*LEAVES, "spread"):
-                names[position] = self.style.name(next(n for n in free if n not in taken))
+        free = (f"s{n}" for n in range(1, len(nodes) + len(taken) + 2))
+        for position, node in enumerate(nodes):
+            if uses[position] > 1 and position not in self.names and node.op not in (*LEAVES, "spread"):
+                self.names[position] = style.name(next(n for n in free if n not in taken))
         for name, position in self.program.outputs:
-            if self.program.nodes[position].op not in LEAVES:
-                names[position] = self.style.name(name) + self.style.prime
-        return names
+            if nodes[position].op not in LEAVES:
+                self.names[position] = style.name(name) + "'"
 
     def run(self) -> list[tuple[str, str]]:
-        lines = [(name, self.node(self.program.nodes[p], _SUM)) for p, name in sorted(self.names.items())]
+        lines = [(name, self.forms[p][0]) for p, name in sorted(self.names.items())]
         for name, position in self.program.outputs:
-            left = self.style.name(name) + self.style.prime
+            left = self.style.name(name) + "'"
             if self.names.get(position) != left:
-                lines.append((left, self.value(position, _SUM)))
+                lines.append((left, self.value(position)))
         return lines
 
-    def describe(self, position: int) -> str:
-        """`f`, or the formula of a value that has no name."""
-        return self.value(position, _SUM)
+    def value(self, position: int, inside: int = _SUM) -> str:
+        """`f`, or the formula of a value that has no name, in brackets where `inside` binds more tightly."""
+        if position in self.names:
+            return self.names[position]
+        text, binds = self.forms[position]
+        return f"({text})" if binds < inside else text
 
-    def value(self, position: int, inside: int) -> str:
-        return self.names.get(position) or self.node(self.program.nodes[position], inside)
-
-    def node(self, node: Node, inside: int) -> str:
+    def _form(self, node: Node) -> tuple[str, int]:
         style = self.style
         if node.op in ("input", "state", "parameter"):
-            return style.name(node.name)
+            return style.name(node.name), _ATOM
         if node.op == "constant":
-            return f"{node.value:g}"
-        if node.op in ("spread", "share"):
-            return self.value(node.args[0], inside)
+            return style.number(node.value), _SUM if node.value < 0 else _ATOM
+        if node.op == "spread":
+            argument = node.args[0]
+            return (self.names[argument], _ATOM) if argument in self.names else self.forms[argument]
         if node.op == "affine":
-            return self._bracket(self._affine(node), _SUM if node.bias else _PRODUCT, inside)
+            return self._affine(node)
+        if node.op == "transpose":
+            matrix = style.transposed(node.name, node.index)
+            return f"{matrix}{style.product}{self.value(node.args[0], _ATOM)}", _PRODUCT
         if node.op in ("add", "sub", "mul", "div", "neg"):
-            return self._arithmetic(node, inside)
-        return style.call(node.op, ", ".join(self.value(a, _SUM) for a in node.args))
+            return self._arithmetic(node)
+        return style.call(node.op, [self.value(a) for a in node.args]), _ATOM
 
-    def _affine(self, node: Node) -> str:
-        vectors = [self.value(a, _SUM) for a in node.args]
-        inside = self.style.vector(", ".join(vectors)) if len(vectors) > 1 else self.value(node.args[0], _ATOM)
-        text = f"{self.style.weight(node.name)}{self.style.product}{inside}"
-        return f"{text} + {self.style.bias(node.name)}" if node.bias else text
+    def _affine(self, node: Node) -> tuple[str, int]:
+        style = self.style
+        vectors = ", ".join(self.value(a) for a in node.args)
+        inside = style.vector(vectors) if len(node.args) > 1 else self.value(node.args[0], _ATOM)
+        text = f"{style.weight(node.name)}{style.product}{inside}"
+        return (f"{text} + {style.bias(node.name)}", _SUM) if node.bias else (text, _PRODUCT)
 
-    def _arithmetic(self, node: Node, inside: int) -> str:
+    def _arithmetic(self, node: Node) -> tuple[str, int]:
+        style = self.style
         if node.op == "neg":
-            return self._bracket(f"{self.style.minus.strip()}{self.value(node.args[0], _PRODUCT)}", _SUM, inside)
+            return style.minus + self.value(node.args[0], _PRODUCT), _SUM
         left, right = node.args
-        if node.op in ("add", "sub"):
-            sign = " + " if node.op == "add" else self.style.minus
-            tight = _SUM if node.op == "add" else _PRODUCT
-            return self._bracket(self.value(left, _SUM) + sign + self.value(right, tight), _SUM, inside)
         if node.op == "mul":
-            return self._bracket(
-                self.value(left, _PRODUCT) + self.style.times + self.value(right, _PRODUCT), _PRODUCT, inside
-            )
-        return self._bracket(self.style.over(self.value(left, _PRODUCT), self.value(right, _ATOM)), _PRODUCT, inside)
-
-    def _bracket(self, text: str, binds: int, inside: int) -> str:
-        return f"({text})" if binds < inside else text
+            return self.value(left, _PRODUCT) + style.times + self.value(right, _PRODUCT), _PRODUCT
+        if node.op == "div":
+            above, below, whole = style.over_binds
+            return style.over(self.value(left, above), self.value(right, below)), whole
+        second = self.value(right, _SUM if node.op == "add" else _PRODUCT)
+        if second.startswith(style.minus):
+            second = f"({second})"
+        sign = "+" if node.op == "add" else style.minus
+        return f"{self.value(left)} {sign} {second}", _SUM

@@ -1,4 +1,4 @@
-"""The verifier: a program is well formed or is refused with a named error. JSON comes in through here, and only here."""
+"""The verifier: a program is well formed or refused with a named error. JSON comes in through here, and only here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,23 @@ from elman.errors import ProgramError, did_you_mean
 
 MAX_NODES = 4096
 MAX_JSON = 1 << 20
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+MAX_ABOUT = 1000
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+"""Names of programs, vectors, weights and outputs: they become names in files and in generated code."""
+
+
+_RULE = "a name of letters a-z, digits and _, at most 64"
+_RESERVED = {
+    "input": ("new_", "saved_", "grad_", "map_", "weight_"),
+    "state": ("new_", "saved_", "grad_", "map_", "weight_"),
+    "parameter": ("new_", "saved_", "grad_"),
+}
+"""How the names of a cell must not begin: its backward program puts these words before the names of the forward one."""
+
+
+def reserved(op: str, name: str) -> bool:
+    """True where a cell's `op` (input, state or parameter) must not be called `name`."""
+    return name.startswith(_RESERVED.get(op, ()))
 
 
 def from_json(text: bytes | str) -> Program:
@@ -34,23 +50,43 @@ def verify(program: Program) -> Program:
     """The same program, when every node is one that the interpreter and the printers understand; else ProgramError."""
     if not program.nodes or len(program.nodes) > MAX_NODES:
         raise ProgramError(f"program {program.name!r} has {len(program.nodes)} nodes; 1 to {MAX_NODES} are allowed")
-    if not _NAME.fullmatch(program.name):
-        raise ProgramError(f"a program's name must be an identifier, not {program.name[:80]!r}")
+    if not NAME.fullmatch(program.name):
+        raise ProgramError(f"a program must have {_RULE}, not {program.name[:80]!r}")
     taken: set[str] = set()
     for position, node in enumerate(program.nodes):
         _verify_node(program, position, node, taken)
     if not program.outputs:
         raise ProgramError(f"program {program.name!r} has no outputs")
     for name, position in (*program.outputs, *program.labels):
-        if not _NAME.fullmatch(name):
-            raise ProgramError(
-                f"program {program.name!r}: {name[:80]!r}, the name of an output or label, is not an identifier"
-            )
         if not 0 <= position < len(program.nodes):
-            raise ProgramError(f"program {program.name!r}: {name!r} refers to node {position}, which does not exist")
-    if len({name for name, _ in program.outputs}) != len(program.outputs):
-        raise ProgramError(f"program {program.name!r}: two outputs have the same name")
+            raise ProgramError(
+                f"program {program.name!r}: {name[:80]!r} refers to node {position}, which does not exist"
+            )
+    _verify_outputs_and_labels(program)
+    for about in (program.doc, program.source):
+        if len(about) > MAX_ABOUT or not about.isprintable():
+            raise ProgramError(
+                f"program {program.name!r}: its doc and source must be one line of printable text, "
+                f"at most {MAX_ABOUT} characters"
+            )
     return program
+
+
+def _verify_outputs_and_labels(program: Program) -> None:
+    """Outputs have names of their own; labels, which are for people, may use any letter but no name that is taken."""
+    names = [name for name, _ in program.outputs]
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ProgramError(f"program {program.name!r}: an output must have {_RULE}, not {name[:80]!r}")
+    if len(set(names)) != len(names):
+        raise ProgramError(f"program {program.name!r}: two outputs have the same name")
+    labels = [name for name, _ in program.labels]
+    for name in labels:
+        if not name.isidentifier() or len(name) > 64:
+            raise ProgramError(f"program {program.name!r}: a label must be an identifier, not {name[:80]!r}")
+    leaves = {node.name for node in program.nodes if node.op in LEAVES}
+    if len(set(labels)) != len(labels) or leaves & set(labels):
+        raise ProgramError(f"program {program.name!r}: a label has a name that is taken")
 
 
 def verify_cell(program: Program) -> Program:
@@ -59,6 +95,13 @@ def verify_cell(program: Program) -> Program:
     inputs = [node for node in program.nodes if node.op == "input"]
     if len(inputs) != 1 or inputs[0].size != "I":
         raise ProgramError(f"cell {program.name!r} must have exactly one input, of I units")
+    for node in program.nodes:
+        if reserved(node.op, node.name):
+            raise ProgramError(
+                f"cell {program.name!r}: {node.name!r} begins as names in backward programs do; rename it"
+            )
+        if node.op in ("state", "parameter") and node.size == "1":
+            raise ProgramError(f"cell {program.name!r}: {node.name!r} must be a vector, not a number")
     states = program.state_sizes()
     if not states or tuple(states) != tuple(name for name, _ in program.outputs):
         raise ProgramError(
@@ -104,8 +147,8 @@ def _verify_node(program: Program, position: int, node: Node, taken: set[str]) -
 def _verify_names(node: Node, taken: set[str], fail: Callable[[str], ProgramError]) -> None:
     """Weights and vectors have names, each its own; `transpose` names a map that may stand in another program."""
     if node.op in ("input", "state", "parameter", "affine", "transpose"):
-        if not _NAME.fullmatch(node.name):
-            raise fail(f"needs a name that is an identifier, not {node.name[:80]!r}")
+        if not NAME.fullmatch(node.name):
+            raise fail(f"must have {_RULE}, not {node.name[:80]!r}")
     elif node.name:
         raise fail("has no name")
     if node.op == "affine":
