@@ -40,6 +40,8 @@ def elman_rnn(activation: str = "tanh", name: str | None = None) -> Cell:
 def with_output(inner: Cell, activation: str = "sigmoid", name: str | None = None) -> Cell:
     """`inner` with an output unit y = g(W_y·h + b_y) at every step: y becomes the output, inner states follow it."""
     g = activation_named(activation)
+    if "y" in inner.states:
+        raise OptionError(f"cell {inner.name!r} has a state y already: it needs no output unit of that name")
 
     def output(x: Any, y: Any, *states_and_W: Any) -> Any:
         *states, W = states_and_W

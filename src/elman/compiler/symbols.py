@@ -83,7 +83,8 @@ class Symbol:
     def _no_number(self, *_: object) -> NoReturn:
         raise self._tracer.error(
             "a value has no number while the cell is traced",
-            "use the functions of elman.cells (sigmoid, tanh, exp, ...), not those of math, numpy or torch",
+            "use the functions of elman.cells (sigmoid, tanh, exp, ...), not those of math, numpy or torch; "
+            "W.i(x, h) stacks its vectors",
         )
 
     __float__ = __int__ = __index__ = __complex__ = __array__ = __round__ = _no_number
@@ -125,7 +126,11 @@ class Weight(Symbol):
     def position(self) -> int:
         return self._tracer.parameter(self._name)
 
-    def __call__(self, *vectors: Any, bias: bool = True) -> Symbol:
+    def __call__(self, *vectors: Any, bias: bool = True, **unknown: Any) -> Symbol:
+        if unknown:
+            raise self._tracer.error(
+                f"W.{self._name}(...) has no option {min(unknown)!r}", "its only one is bias=False"
+            )
         return self._tracer.affine(self._name, vectors, bias)
 
 

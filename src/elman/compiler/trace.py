@@ -270,9 +270,11 @@ def _explained(tracer: Tracer, error: Exception) -> CellError:
     """Python's own error inside a cell, in the words of the language."""
     where, code = describe_line(tracer.code, tracer.line), tracer.code
     trail: TracebackType | None = error.__traceback__
+    unseen = set(tracer.codes)
     while trail is not None:
-        if trail.tb_frame.f_code in tracer.codes:
+        if trail.tb_frame.f_code in unseen:
             code = trail.tb_frame.f_code
+            unseen.remove(code)  # the first line of each cell: deeper ones are where it called itself
             where = describe_line(code, trail.tb_lineno)
         trail = trail.tb_next
     if isinstance(error, NameError) and error.name and not isinstance(error, UnboundLocalError):
