@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from elman.nn import reference
 class Fused:
     """One fused operation of torch and how its parameters hold the cell's."""
 
-    function: Callable[..., tuple[Tensor, ...]]
     name: str
+    """torch.lstm, ..."""
     from_input: tuple[str, ...]
     """The maps whose input columns make weight_ih, in torch's order."""
     from_state: tuple[str, ...]
@@ -41,11 +41,15 @@ class Fused:
         ]
         return [*flat, weights["weight_r"]] if self.projected else flat
 
-    def from_torch(self, flat: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    def from_torch(
+        self,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor | None = None,
+        bias_hh: Tensor | None = None,
+        weight_hr: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The cell's weights out of torch's; a missing bias becomes zeros."""
-        weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = (*flat, *(None,) * (5 - len(flat)))
-        assert weight_ih is not None
-        assert weight_hh is not None
         gates = len(self.from_input)
         zeros = weight_ih.new_zeros(weight_ih.shape[0])
         of_input = dict(zip(self.from_input, weight_ih.chunk(gates)))
@@ -63,23 +67,23 @@ class Fused:
         return weights
 
     def __call__(self, flat: Sequence[Tensor], x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """(output (T, B, H), *final states (B, units)). Always in training mode: evaluation drops what backward needs."""
+        """(output (T, B, H), *final states (B, units)). Always in training mode: the other keeps nothing for a backward
+        pass."""
         first = [s[None] for s in states]
-        biases = len(flat) > 3
-        if self.name == "lstm":
-            output, *final = self.function(x, first, flat, biases, 1, 0.0, True, False, False)
-        else:
-            output, *final = self.function(x, first[0], flat, biases, 1, 0.0, True, False, False)
+        function, biases = getattr(torch, self.name), len(flat) > 3
+        output, *final = function(
+            x, first if self.name == "lstm" else first[0], flat, biases, 1, 0.0, True, False, False
+        )
         return (output, *(f[0] for f in final))
 
 
 _LSTM = ("i", "f", "g", "o")
 _FUSED: tuple[tuple[cells.Cell, Fused], ...] = (
-    (cells.rnn, Fused(torch.rnn_tanh, "rnn_tanh", ("h",), ("h",))),
-    (cells.rnn_relu, Fused(torch.rnn_relu, "rnn_relu", ("h",), ("h",))),
-    (cells.lstm, Fused(torch.lstm, "lstm", _LSTM, _LSTM)),
-    (cells.lstm_projected, Fused(torch.lstm, "lstm", _LSTM, _LSTM, projected=True)),
-    (cells.gru, Fused(torch.gru, "gru", ("r", "z", "n"), ("r", "z", "m"))),
+    (cells.rnn, Fused("rnn_tanh", ("h",), ("h",))),
+    (cells.rnn_relu, Fused("rnn_relu", ("h",), ("h",))),
+    (cells.lstm, Fused("lstm", _LSTM, _LSTM)),
+    (cells.lstm_projected, Fused("lstm", _LSTM, _LSTM, projected=True)),
+    (cells.gru, Fused("gru", ("r", "z", "n"), ("r", "z", "m"))),
 )
 
 
@@ -98,8 +102,9 @@ class TorchWeights(Mapping[str, Tensor]):
     @property
     def cell(self) -> dict[str, Tensor]:
         if self._cell is None:
-            biases = len(self.flat) > 3
-            self._cell = self.fused.from_torch(self.flat if biases else [*self.flat[:2], None, None, *self.flat[2:]])
+            bias_ih, bias_hh = self.flat[2:4] if len(self.flat) > 3 else (None, None)
+            projection = self.flat[-1] if self.fused.projected else None
+            self._cell = self.fused.from_torch(self.flat[0], self.flat[1], bias_ih, bias_hh, projection)
         return self._cell
 
     def __getitem__(self, name: str) -> Tensor:
@@ -113,7 +118,11 @@ class TorchWeights(Mapping[str, Tensor]):
 
 
 class FusedRun(torch.autograd.Function):
-    """A fused operation whose double backward goes through the reference (torch's LSTM has none of its own on CPU)."""
+    """A fused operation, with the reference for what it cannot do in a backward pass: being differentiated again
+    (torch's LSTM has no second derivative on the CPU) and running under vmap.
+
+    The operation's own graph is kept as saved tensors, so that it is freed, checked and offloaded as those are.
+    """
 
     @staticmethod
     def forward(
@@ -123,37 +132,26 @@ class FusedRun(torch.autograd.Function):
         with torch.enable_grad():
             outputs = fused(inputs[1 + count :], inputs[0], inputs[1 : 1 + count])
         ctx.program, ctx.fused, ctx.count = program, fused, count
-        ctx.inner = (inputs, outputs)
-        ctx.save_for_backward(x, *tensors)
+        ctx.save_for_backward(x, *tensors, *inputs, *outputs)
         ctx.set_materialize_grads(False)
         return tuple(o.detach() for o in outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():
-            inputs: Sequence[Tensor] = ctx.saved_tensors
-            outputs = FusedRun.differentiable(ctx.program, ctx.fused, ctx.count, inputs)
+        again, saved = torch.is_grad_enabled(), ctx.saved_tensors
+        number = (len(saved) - len(grads)) // 2
+        inputs, inner, outputs = saved[:number], saved[number : 2 * number], saved[2 * number :]
+        if again or reference.transformed():
+            with torch.enable_grad():
+                outputs = _by_reference(ctx.program, ctx.fused, ctx.count, inputs)
+            found = reference.gradients(outputs, inputs, grads, create_graph=again)
         else:
-            _ = ctx.saved_tensors  # raises where an input was changed in place since
-            inputs, outputs = ctx.inner
-        wanted = [t for t in inputs if t.requires_grad]
-        pairs = [(o, g) for o, g in zip(outputs, grads) if g is not None and o.requires_grad]
-        if not pairs:
-            return (None,) * (3 + len(inputs))
-        found = torch.autograd.grad(
-            [o for o, _ in pairs],
-            wanted,
-            [g for _, g in pairs],
-            retain_graph=True,
-            create_graph=torch.is_grad_enabled(),
-            allow_unused=True,
-        )
-        results = iter(found)
-        return (None, None, None, *(next(results) if t.requires_grad else None for t in inputs))
+            found = reference.gradients(outputs, inner, grads, create_graph=False)
+        return (None, None, None, *found)
 
-    @staticmethod
-    def differentiable(program: Program, fused: Fused, count: int, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The same outputs by the reference, from torch's tensors."""
-        x, states, flat = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
-        sequences, _ = reference.scan(program, TorchWeights(fused, flat), x, states)
-        return (sequences[0], *(s[-1] for s in sequences))
+
+def _by_reference(program: Program, fused: Fused, count: int, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The fused operation's outputs by the reference, from torch's tensors."""
+    x, states, flat = inputs[0], inputs[1 : 1 + count], inputs[1 + count :]
+    sequences, _ = reference.scan(program, TorchWeights(fused, flat), x, states)
+    return (sequences[0], *(s[-1] for s in sequences))

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elman.errors import OptionError, did_you_mean
+from elman.errors import DataError, OptionError, did_you_mean
+from elman.nn import ragged
 from elman.nn.recurrent import Recurrent, State
 
 POOLINGS = ("last", "mean", "sum", "max", "attention")
@@ -29,14 +30,15 @@ def last_output(recurrent: Recurrent, state: State) -> Tensor:
 class Pool(nn.Module):
     """Many to one: (output (T, B, H), last (B, H), lengths (B) or None) -> (B, H).
 
-    kind: "last" (the state after the last step), "mean", "sum", "max", or "attention" (weights softmax(v·tanh(W·h_t))
-    over the steps). Steps beyond a sequence's length do not count; a sequence without steps gives zeros.
+    kind: "last" (the state after the last step, see `last_output`), "mean", "sum", "max", or "attention" (weights
+    softmax(v·tanh(W·h_t)) over the steps). Steps beyond a sequence's length do not count, whatever they hold; a
+    sequence without steps gives zeros, but with "last" its first state.
     """
 
     def __init__(self, kind: str, size: int) -> None:
         super().__init__()
         if kind not in POOLINGS:
-            raise OptionError(f"unknown pooling {kind!r}{did_you_mean(kind, POOLINGS)}")
+            raise OptionError(f"unknown pooling {kind!r}{did_you_mean(str(kind), POOLINGS)}")
         self.kind = kind
         self.attention = (
             nn.Sequential(nn.Linear(size, size), nn.Tanh(), nn.Linear(size, 1, bias=False))
@@ -45,21 +47,22 @@ class Pool(nn.Module):
         )
 
     def forward(self, output: Tensor, last: Tensor, lengths: Any = None) -> Tensor:
+        if output.dim() != 3:
+            raise DataError(f"pooling takes outputs of shape (T, B, units), not {tuple(output.shape)}")
         if self.kind == "last":
             return last
-        steps, batch = output.shape[:2]
-        ends = torch.full((batch,), steps) if lengths is None else torch.as_tensor(lengths)
-        ends = ends.to(output.device)
-        inside = (torch.arange(steps, device=output.device)[:, None] < ends)[..., None]  # (T, B, 1)
-        if self.kind in ("mean", "sum"):
-            total = output.masked_fill(~inside, 0).sum(0)
-            return total if self.kind == "sum" else total / ends.clamp(min=1)[:, None].to(output.dtype)
-        some = (ends > 0)[:, None]
+        steps, batch, _ = output.shape
+        ends = [steps] * batch if lengths is None else ragged.checked_lengths(lengths, steps, batch)
+        inside = ragged.inside(ends, output)  # (T, B, 1)
+        output = output.masked_fill(~inside, 0)
+        if self.kind in ("mean", "sum") or not steps:
+            total = output.sum(0)
+            return total if self.kind == "sum" else total / inside.sum(0).clamp(min=1).to(output.dtype)
+        lowest = torch.finfo(output.dtype).min
         if self.kind == "max":
-            filled = output.masked_fill(~inside, torch.finfo(output.dtype).min)
-            return torch.where(some, filled.amax(0), torch.zeros_like(last))
+            return torch.where(inside.any(0), output.masked_fill(~inside, lowest).amax(0), 0)
         assert self.attention is not None
-        scores = self.attention(output).masked_fill(~inside, torch.finfo(output.dtype).min)
+        scores: Tensor = self.attention(output).masked_fill(~inside, lowest)
         shares = scores.softmax(0) * inside  # (T, B, 1); all zero for a sequence without steps
         return (shares * output).sum(0)
 
@@ -83,7 +86,11 @@ class Head(nn.Sequential):
     ) -> None:
         for name in (activation, output_activation):
             if name not in ACTIVATIONS:
-                raise OptionError(f"unknown activation {name!r}{did_you_mean(name, ACTIVATIONS)}")
+                raise OptionError(f"unknown activation {name!r}{did_you_mean(str(name), ACTIVATIONS)}")
+        if not 0 <= dropout < 1:
+            raise OptionError(f"dropout must be in [0, 1), not {dropout}")
+        if any(size < 1 for size in (input_size, output_size, *hidden_sizes)):
+            raise OptionError(f"a head's sizes must be 1 or more: {input_size}, {list(hidden_sizes)}, {output_size}")
         layers: list[nn.Module] = []
         size = input_size
         for hidden in hidden_sizes:

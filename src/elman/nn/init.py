@@ -1,5 +1,5 @@
-"""Initialisers of recurrent layers, in place. A new `Recurrent` has `default_`: Glorot for inputs, orthogonal for states,
-forget bias 1. The drop-ins keep torch's own.
+"""Initialisers of recurrent layers, in place. A new `Recurrent` has `default_`: Glorot for inputs, orthogonal for
+states, forget bias 1. The drop-ins keep torch's own.
 
 A layer's state columns are the part of an affine map's matrix that multiplies a state or a computed vector.
 """
@@ -16,7 +16,7 @@ from elman.compiler.ir import Program, resolve
 from elman.errors import OptionError
 
 KEEP_SIGN = {"f": 1.0, "z": 1.0, "i": -1.0, "u": -1.0}
-"""Affine maps that are gates of the memory, by their names in the catalogue: +1 keeps the old state, −1 lets the new one in."""
+"""The gates of the memory by the names of their maps in the catalogue: +1 keeps the old state, −1 lets a new one in."""
 
 
 def _maps(layer: nn.Module) -> Iterator[tuple[Program, dict[str, Tensor], dict[str, int]]]:
@@ -36,8 +36,9 @@ def _state_blocks(program: Program, weights: dict[str, Tensor], sizes: dict[str,
 
 
 def _fill(block: Tensor, maker: Callable[[Tensor], Tensor]) -> None:
-    fresh = torch.empty(block.shape, dtype=block.dtype, device=block.device)
-    block.copy_(maker(fresh))
+    # no orthogonal matrix is made in a type of 16 bits
+    dtype = block.dtype if block.dtype.itemsize >= 4 else torch.float32
+    block.copy_(maker(torch.empty(block.shape, dtype=dtype, device=block.device)))
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ change, so the batch is run as a few dense segments, each narrower than the one 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,56 +20,74 @@ Dense = Callable[[Tensor, Sequence[Tensor]], tuple[list[Tensor], list[Tensor]]]
 
 
 def checked_lengths(lengths: Any, steps: int, batch: int) -> list[int]:
-    """`lengths` (a tensor, array or list of any integer type, on any device) as a list. DataError where they cannot be."""
-    array = lengths.detach().cpu().numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
-    if array.dtype.kind not in "iu" and array.size:
-        raise DataError(f"lengths must be whole numbers, not {array.dtype}; convert them with .long()")
-    if array.shape != (batch,):
-        raise DataError(f"lengths must have one entry a sequence, shape ({batch},), not {tuple(array.shape)}")
-    found = [int(n) for n in array]
+    """`lengths` (a tensor, array or list of any integer type, on any device) as a list. DataError where that fails."""
+    if isinstance(lengths, (list, tuple)) and all(type(n) is int for n in lengths):
+        found, shape = list(lengths), (len(lengths),)  # torch.compile can follow this way
+    else:
+        array = _array(lengths)
+        if array.dtype.kind not in "iu":
+            raise DataError(f"lengths must be whole numbers, not {array.dtype}; convert them with .long()")
+        found, shape = array.ravel().tolist(), array.shape
+    if shape != (batch,):
+        raise DataError(f"lengths must have one entry for each sequence, shape ({batch},), not {tuple(shape)}")
     wrong = next((n for n in found if not 0 <= n <= steps), None)
     if wrong is not None:
-        raise DataError(
-            f"a length of {wrong} does not fit into an input of {steps} steps; lengths go from 0 to {steps}"
-        )
+        raise DataError(f"a length of {wrong} does not fit an input of {steps} steps; lengths go from 0 to {steps}")
     return found
+
+
+def _array(lengths: Any) -> np.ndarray[Any, Any]:
+    try:
+        if isinstance(lengths, Tensor):
+            return lengths.detach().cpu().numpy()
+        return np.asarray(lengths)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"lengths cannot be read as a row of whole numbers: {str(error).splitlines()[0]}") from None
+
+
+def inside(lengths: Sequence[int], x: Tensor) -> Tensor:
+    """Which steps of x (T, B, ...) belong to its sequences: booleans (T, B, 1)."""
+    steps = torch.arange(x.shape[0], device=x.device)[:, None]
+    return (steps < torch.tensor(lengths, device=x.device, dtype=torch.long))[..., None]
 
 
 def reverse(x: Tensor, lengths: Sequence[int]) -> Tensor:
     """Each sequence of x (T, B, ...) turned around within its length; what is beyond stays where it is."""
     steps = torch.arange(x.shape[0], device=x.device)[:, None]
-    ends = torch.tensor(lengths, device=x.device)[None, :]
+    ends = torch.tensor(lengths, device=x.device, dtype=torch.long)[None, :]
     index = torch.where(steps < ends, ends - 1 - steps, steps)  # (T, B)
     return x.gather(0, index.reshape(*index.shape, *(1,) * (x.dim() - 2)).expand_as(x))
 
 
-def run(dense: Dense, x: Tensor, states: Sequence[Tensor], lengths: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
-    """`dense` over the true steps of each sequence of x (T, B, I): (sequences with zeros beyond, final states)."""
-    order = sorted(range(len(lengths)), key=lambda b: -lengths[b])
-    index = torch.tensor(order, device=x.device, dtype=torch.long)
-    back = torch.empty_like(index)
-    back[index] = torch.arange(len(order), device=x.device)
-    x = x.index_select(1, index)
+def run(
+    dense: Dense, x: Tensor, states: Sequence[Tensor], lengths: Sequence[int], count: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """`dense` over the true steps of each sequence of x (T, B, I): (sequences with zeros beyond, final states).
+
+    count: how many sequences `dense` gives; each has the units of the state of its number.
+    """
+    steps, batch = x.shape[:2]
+    if not any(lengths):
+        return [s.new_zeros(steps, *s.shape) for s in states[:count]], list(states)
+    order = sorted(range(batch), key=lambda b: -lengths[b])
+    index = torch.tensor(order, device=x.device)
+    back = torch.tensor(sorted(range(batch), key=order.__getitem__), device=x.device)
+    stops = sorted({0, *lengths})
+    widths = [after - before for before, after in pairwise(stops)]
+    # Splitting once and not slicing segment by segment keeps the backward pass linear: each slice would fill a whole x.
+    *parts, _ = torch.split(x.index_select(1, index), [*widths, steps - stops[-1]])
     current = [s.index_select(0, index) for s in states]
     ended: list[list[Tensor]] = [[] for _ in states]  # final states, shortest sequences first
     segments: list[list[Tensor]] = []
-    start, active = 0, len(order)
-    for stop in sorted(set(lengths)):
-        if stop > start:
-            parts, current = dense(x[start:stop, :active], current)
-            segments.append([torch.nn.functional.pad(p, (0, 0, 0, len(order) - active)) for p in parts])
-            start = stop
-        running = sum(n > stop for n in lengths)
+    for start, part in zip(stops, parts):
+        running = sum(n > start for n in lengths)
         for done, state in zip(ended, current):
             done.append(state[running:])
-        current = [s[:running] for s in current]
-        active = running
-    final = [torch.cat(done[::-1]).index_select(0, back) for done in ended]
-    if not segments:  # no sequence has a step: one pass over nothing tells the sizes
-        parts, _ = dense(x.new_zeros(1, *x.shape[1:]), states)
-        return [p.new_zeros(x.shape[0], *p.shape[1:]) for p in parts], list(states)
+        outputs, current = dense(part[:, :running], [s[:running] for s in current])
+        segments.append([torch.nn.functional.pad(o, (0, 0, 0, batch - running)) for o in outputs])
+    final = [torch.cat([state, *done[::-1]]).index_select(0, back) for done, state in zip(ended, current)]
     sequences = []
-    for parts in zip(*segments):
-        joined = torch.cat(parts).index_select(1, back)
-        sequences.append(torch.nn.functional.pad(joined, (0, 0, 0, 0, 0, x.shape[0] - start)))
+    for pieces in zip(*segments):
+        joined = torch.cat(pieces).index_select(1, back)
+        sequences.append(torch.nn.functional.pad(joined, (0, 0, 0, 0, 0, steps - stops[-1])))
     return sequences, final

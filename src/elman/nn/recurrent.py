@@ -14,6 +14,7 @@ from elman.compiler.ir import Program, resolve
 from elman.compiler.verify import verify_cell
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.nn import init, op, ragged
+from elman.nn.fused import Fused, fused_for
 
 Direction = Literal["forward", "backward", "both"]
 AnyCell = str | cells.Cell | cells.TracedCell
@@ -31,6 +32,8 @@ class Part:
     hidden_size: int
     output_size: int
     weights: dict[str, Tensor]
+    fused: Fused | None
+    """torch's own operation for these equations."""
 
     @property
     def state_sizes(self) -> list[int]:
@@ -38,13 +41,14 @@ class Part:
         sizes = resolve(self.input_size, self.hidden_size, self.output_size)
         return [sizes[size] for size in self.program.state_sizes().values()]
 
-    def zeros(self, like: Tensor, batch: int) -> tuple[Tensor, ...]:
+    def zeros(self, batch: int) -> tuple[Tensor, ...]:
         """The states before the first step."""
+        like = next(iter(self.weights.values()))
         return tuple(like.new_zeros(batch, size) for size in self.state_sizes)
 
 
 class Layer(nn.Module):
-    """The weights of one layer: a Parameter `forward_weight_i`, `backward_bias_f`, ... for each weight and direction."""
+    """The weights of one layer: a Parameter `forward_weight_i`, `backward_bias_f`, ... for each, in each direction."""
 
     def __init__(
         self,
@@ -53,21 +57,23 @@ class Layer(nn.Module):
         hidden_size: int,
         output_size: int,
         direction: Direction,
-        factory: dict[str, Any],
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__()
         self.program, self.direction = program, direction
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
-        self.directions = ("forward", "backward") if direction == "both" else (direction,)
+        self.directions: tuple[str, ...] = ("forward", "backward") if direction == "both" else (direction,)
+        self.fused = fused_for(program)
         self.shapes = program.parameter_shapes(input_size, hidden_size, output_size)
         for way in self.directions:
             for name, shape in self.shapes.items():
-                self.register_parameter(f"{way}_{name}", nn.Parameter(torch.empty(shape, **factory)))
+                self.register_parameter(f"{way}_{name}", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
 
     def parts(self) -> Iterator[Part]:
         for way in self.directions:
             weights = {name: getattr(self, f"{way}_{name}") for name in self.shapes}
-            yield Part(self.program, way, self.input_size, self.hidden_size, self.output_size, weights)
+            yield Part(self.program, way, self.input_size, self.hidden_size, self.output_size, weights, self.fused)
 
     def extra_repr(self) -> str:
         return f"{self.program.name}, {self.input_size} -> {self.output_size * len(self.directions)}, {self.direction}"
@@ -103,24 +109,31 @@ class Recurrent(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise OptionError(f"num_layers must be 1 or more, not {num_layers}")
-        if not 0 <= dropout < 1:
-            raise OptionError(f"dropout must be in [0, 1), not {dropout}")
-        chosen = [cells.named(c) for c in _each(cell, num_layers, "cell")]
-        hidden = _each(hidden_size, num_layers, "hidden_size")
-        outputs = _each(output_size, num_layers, "output_size")
-        ways = _each("both" if bidirectional else direction, num_layers, "direction")
+        if type(num_layers) is not int or num_layers < 1:
+            raise OptionError(f"num_layers must be a whole number, 1 or more, not {num_layers!r}")
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise OptionError(f"dropout must be a number in [0, 1), not {dropout!r}")
+        if bidirectional and direction not in ("forward", "both"):
+            raise OptionError(f"bidirectional=True and direction={direction!r} say different things; give one of them")
+        if dtype is not None and not dtype.is_floating_point:
+            raise OptionError(f"weights must be of a floating-point type such as torch.float32, not {dtype}")
         self.input_size, self.dropout, self.residual = input_size, dropout, residual
         self.batch_first, self.backend = batch_first, backend
         self.layers = nn.ModuleList()
         size = input_size
-        for one, h, out, way in zip(chosen, hidden, outputs, ways):
-            layer = Layer(*_checked(verify_cell(one.program), size, h, out, way), {"device": device, "dtype": dtype})
-            op.choose(layer.program, backend)
-            self.layers.append(layer)
+        for one, h, out, way in zip(
+            _each(cell, num_layers, "cell"),
+            _each(hidden_size, num_layers, "hidden_size"),
+            _each(output_size, num_layers, "output_size"),
+            _each("both" if bidirectional else direction, num_layers, "direction"),
+        ):
+            program = _program(one)
+            layer = Layer(program, size, h, _output_size(program, size, h, out, way), way, device, dtype)
             size = layer.output_size * len(layer.directions)
+            self.layers.append(layer)
         self.output_size = size
+        for _, program, _, asked, sizes in self.stack():
+            op.choose(program, asked, state_sizes=sizes)  # refuses a back end that cannot run the cell
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -129,42 +142,35 @@ class Recurrent(nn.Module):
 
     def parts(self) -> Iterator[Part]:
         """Every layer and direction, in the order of the state."""
-        for layer in self.layers:
-            assert isinstance(layer, Layer)
+        for layer in self._layers():
             yield from layer.parts()
 
-    def stack(self) -> list[tuple[Program, str, str, list[int]]]:
-        """(program, direction, back end asked for, units of the states) of every part, for `elman.explain`."""
-        return [(part.program, part.direction, self.backend, part.state_sizes) for part in self.parts()]
+    def stack(self) -> list[tuple[int, Program, str, str, list[int]]]:
+        """(layer, program, direction, back end asked for, units of the states) of every part, for `elman.explain`."""
+        return [
+            (number, part.program, part.direction, self.backend, part.state_sizes)
+            for number, layer in enumerate(self._layers())
+            for part in layer.parts()
+        ]
 
     def forward(
         self, x: Tensor, state: State | None = None, *, lengths: Any = None, every_state: bool = False
     ) -> tuple[Tensor, State] | tuple[Tensor, State, State]:
-        """x (T, B, I), or (T, I) for one sequence -> (output, final state), and with `every_state` the states after each
-        step, shaped as the state with a leading T.
+        """x (T, B, I), or (T, I) for one sequence -> (output, final state), and with `every_state` the states after
+        each step, shaped as the state with a leading T.
 
         lengths (B): steps of each sequence, in any order and integer type, zeros allowed; outputs beyond are zero.
         Raises DataError for shapes that do not fit.
         """
-        single = x.dim() == 2
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            raise DataError(
-                f"input of shape {tuple(x.shape)}: expected (T, B, {self.input_size}) or (T, {self.input_size})"
-            )
-        x = x[:, None] if single else x.transpose(0, 1) if self.batch_first else x
-        if single and state is not None:
-            state = tuple(tuple(s[None] for s in part) for part in state)
+        x, single = self._time_major(x)
         steps = None if lengths is None else ragged.checked_lengths(lengths, x.shape[0], x.shape[1])
-        if x.shape[0] == 0:
-            steps = [0] * x.shape[1]
-        first = self._first_states(x, state)
-        output, final, every = x, [], []
-        for number, layer in enumerate(self.layers):
-            assert isinstance(layer, Layer)
+        first = self._first_states(x, state, single)
+        output, final, every = x, [], []  # type: Tensor, list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]
+        for number, layer in enumerate(self._layers()):
             came, outputs = output, []
             for part in layer.parts():
                 sequences, last = op.run(
-                    part.program, part.weights, came, first[len(final)],
+                    part.program, part.weights, came, first[len(final)], fused=part.fused,
                     lengths=steps, reverse=part.direction == "backward", backend=self.backend, every_state=every_state,
                 )  # fmt: skip
                 outputs.append(sequences[0])
@@ -172,34 +178,59 @@ class Recurrent(nn.Module):
                 every.append(tuple(sequences))
             output = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
             if self.residual and output.shape == came.shape:
-                output = output + came
+                # beyond a length the input may hold anything: it must not come back through this door
+                output = output + (came if steps is None else came.masked_fill(~ragged.inside(steps, came), 0))
             if self.dropout and number + 1 < len(self.layers):
                 output = nn.functional.dropout(output, self.dropout, self.training)
-        output = output[:, 0] if single else output.transpose(0, 1) if self.batch_first else output
         if single:
+            output = output[:, 0]
             final = [tuple(s[0] for s in part) for part in final]
             every = [tuple(s[:, 0] for s in part) for part in every]
+        elif self.batch_first:
+            output = output.transpose(0, 1)
         return (output, tuple(final), tuple(every)) if every_state else (output, tuple(final))
 
-    def zero_state(self, batch: int) -> State:
-        """The state before the first step, for `batch` sequences."""
-        return tuple(part.zeros(next(iter(part.weights.values())), batch) for part in self.parts())
+    def _layers(self) -> Iterator[Layer]:
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            yield layer
 
-    def _first_states(self, x: Tensor, state: State | None) -> list[tuple[Tensor, ...]]:
-        zeros = list(self.zero_state(x.shape[1]))
+    def _time_major(self, x: Tensor) -> tuple[Tensor, bool]:
+        """(x (T, B, I), whether it is one sequence without a batch)."""
+        if not isinstance(x, Tensor):
+            raise DataError(f"the input must be a tensor, with lengths= where sequences differ, not {type(x).__name__}")
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
+            batched = "(B, T, " if self.batch_first else "(T, B, "
+            expected = f"{batched}{self.input_size}), or (T, {self.input_size}) for one sequence"
+            raise DataError(f"the input has the shape {tuple(x.shape)}, expected {expected}")
+        if x.dim() == 2:
+            return x[:, None], True
+        return (x.transpose(0, 1) if self.batch_first else x), False
+
+    def _first_states(self, x: Tensor, state: State | None, single: bool) -> Sequence[tuple[Tensor, ...]]:
+        parts = list(self.parts())
         if state is None:
-            return zeros
-        given = [tuple(part) for part in state]
-        if [[s.shape for s in part] for part in given] != [[s.shape for s in part] for part in zeros]:
-            wanted = [[tuple(s.shape) for s in part] for part in zeros]
+            return [part.zeros(x.shape[1]) for part in parts]
+        rows = () if single else (x.shape[1],)
+        wanted = [[(*rows, size) for size in part.state_sizes] for part in parts]
+        given = _shapes(state)
+        if given != wanted:
             raise DataError(
-                f"the state's shapes {[[tuple(s.shape) for s in part] for part in given]} do not fit: expected {wanted}, "
-                "a tuple of the cell's states for each layer and direction"
+                f"the state has the shapes {given}, expected {wanted}: "
+                "for each layer and direction, a tuple of the cell's states"
             )
-        return given
+        return [tuple(s[None] for s in part) for part in state] if single else state
 
     def extra_repr(self) -> str:
-        return f"input_size={self.input_size}, output_size={self.output_size}, dropout={self.dropout}, residual={self.residual}"
+        sizes = f"input_size={self.input_size}, output_size={self.output_size}"
+        return f"{sizes}, dropout={self.dropout}, residual={self.residual}, batch_first={self.batch_first}"
+
+
+def _shapes(state: Any) -> Any:
+    """The shapes of every part's states; what is no tuple of tuples of tensors, by the name of its type."""
+    if isinstance(state, Tensor):
+        return tuple(state.shape)
+    return [_shapes(inner) for inner in state] if isinstance(state, (tuple, list)) else type(state).__name__
 
 
 def _each(value: Any, count: int, what: str) -> list[Any]:
@@ -213,16 +244,22 @@ def _each(value: Any, count: int, what: str) -> list[Any]:
     return [value] * count
 
 
-def _checked(
-    program: Program, input_size: int, hidden: int, out: int | None, way: str
-) -> tuple[Program, int, int, int, Any]:
+def _program(cell: AnyCell) -> Program:
+    if not isinstance(cell, (str, cells.Cell, cells.TracedCell)):
+        raise OptionError(f"a cell is one of elman.cells or a name of the catalogue, not {type(cell).__name__}")
+    return verify_cell(cells.named(cell).program)
+
+
+def _output_size(program: Program, input_size: int, hidden: int, out: int | None, way: str) -> int:
+    """Units of a layer's output in one direction; OptionError for a layer that cannot be."""
     if way not in ("forward", "backward", "both"):
-        raise OptionError(f"unknown direction {way!r}{did_you_mean(way, ('forward', 'backward', 'both'))}")
-    if input_size < 1 or hidden < 1 or (out is not None and out < 1):
-        raise OptionError(f"sizes must be 1 or more: input_size {input_size}, hidden_size {hidden}, output_size {out}")
+        raise OptionError(f"unknown direction {way!r}{did_you_mean(str(way), ('forward', 'backward', 'both'))}")
+    for what, size in (("input_size", input_size), ("hidden_size", hidden), ("output_size", out)):
+        if size is not None and (type(size) is not int or size < 1):
+            raise OptionError(f"{what} must be a whole number, 1 or more, not {size!r}")
     own = next(iter(program.state_sizes().values())) == "O"
     if out is not None and out != hidden and not own:
         raise OptionError(
             f"the output of cell {program.name!r} has hidden_size units ({hidden}); output_size={out} cannot be"
         )
-    return program, input_size, hidden, out if own and out is not None else hidden, way
+    return out if own and out is not None else hidden
