@@ -1,3 +1,52 @@
-"""elman: the toolkit for recurrent neural networks."""
+"""elman: the toolkit for recurrent neural networks.
+
+The names below are loaded on first use: importing elman loads neither torch nor sympy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elman import cells as cells
+    from elman import data as data
+    from elman import models as models
+    from elman import nn as nn
+    from elman import runtime as runtime
+    from elman import training as training
+    from elman.cells import cell as cell
+    from elman.models import LanguageModel as LanguageModel
+    from elman.models import SequenceClassifier as SequenceClassifier
+    from elman.models import SequenceTagger as SequenceTagger
+    from elman.models import load as load
+    from elman.nn import explain as explain
 
 __version__ = "0.1.0"
+
+_PACKAGES = ("cells", "data", "models", "nn", "runtime", "training")
+_HOME = {
+    "LanguageModel": "models",
+    "SequenceClassifier": "models",
+    "SequenceTagger": "models",
+    "cell": "cells",
+    "explain": "nn",
+    "load": "models",
+}
+
+__all__ = [
+    "LanguageModel", "SequenceClassifier", "SequenceTagger", "__version__", "cell", "cells", "data", "explain", "load",
+    "models", "nn", "runtime", "training",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"elman.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"elman.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'elman' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,9 +24,11 @@ def option(default: T, group: str, about: str) -> T:
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class EstimatorOptions:
-    """What every estimator takes. The training options are those of `elman.training.TrainingOptions`, which checks them."""
+    """What every estimator takes. `elman.training.TrainingOptions` checks the options of training."""
 
-    cell: AnyCell | Sequence[AnyCell] = option("lstm", MODEL, "The cell, by name (see `elman cells`), or one a layer")
+    cell: AnyCell | Sequence[AnyCell] = option(  # noqa: RUF009 (as immutable as the others)
+        "lstm", MODEL, "The cell, by name (see `elman cells`), or one a layer: gru,lstm"
+    )
     hidden_size: int = option(128, MODEL, "H, the units of a recurrent layer (in each direction)")
     num_layers: int = option(1, MODEL, "Recurrent layers, one upon the other")
     dropout: float = option(0.0, MODEL, "Share dropped from inputs, between layers and before the output")

@@ -1,0 +1,158 @@
+"""The verbs, and how every failure becomes one sentence. Loads no torch and no sympy: each verb loads what it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import (
+    CoercionError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+
+import elman
+from elman.cli import EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_INTERRUPTED, options
+from elman.cli.options import verb
+from elman.cli.runs import Resumable
+from elman.errors import ElmanError
+
+ABOUT = "elman: the toolkit for recurrent neural networks. Train on your own file, judge, use; one file is the model."
+MODEL = ("MODEL", "A model file that `elman train` wrote")
+DATA = ("DATA", "A file (.csv .tsv .jsonl .conllu .conll .txt .npz, also .gz), a folder, made:parity and its kin, or -")
+
+
+def _lazy(module: str, name: str) -> Callable[..., None]:
+    def act(*arguments: Any) -> None:
+        getattr(importlib.import_module(f"elman.cli.{module}"), name)(*arguments)
+
+    return act
+
+
+def _train(task: str, *arguments: Any) -> None:
+    *sources, chosen = arguments
+    _lazy("train", "train")(task, sources, chosen)
+
+
+TRAIN_VERBS = {
+    "language-model": (
+        "Learn to predict the next character or word of a text.",
+        [("FILES...", "Texts to learn from, in this order; also .gz, and - for standard input")],
+    ),
+    "classify": ("Learn one label for a whole sequence: texts, or series of numbers.", [DATA]),
+    "tag": ("Learn one label for every word: parts of speech, named entities.", [DATA]),
+}
+
+
+def build() -> App:
+    """The whole command line."""
+    # Plain text for help: Markdown would load a parser. The version is known without asking the package's metadata.
+    app = App(name="elman", help=ABOUT, version=elman.__version__, help_format="plaintext")
+    train = App(name="train", help="Train a model on your own file: elman train TASK DATA.")
+    app.command(train)
+    for task, (about, data) in TRAIN_VERBS.items():
+        train.command(verb(about, data, options.task_options(task).values(), partial(_train, task)), name=task)
+    for name, about, data, own, module in (
+        ("evaluate", "Judge a model by labelled data.", [MODEL, DATA], options.EVALUATE, "use"),
+        ("predict", "Label, tag or score records; one JSON object a line.", [MODEL, DATA], options.PREDICT, "use"),
+        ("generate", "Let a language model write, as it draws.", [MODEL], options.GENERATE, "use"),
+        ("info", "Tell what a model file holds, with its equations.", [MODEL], (options.JSON,), "use"),
+        (
+            "cells",
+            "List the built-in cells, or show one.",
+            [("[NAME]", "A cell, such as lstm")],
+            options.CELLS,
+            "cells",
+        ),
+        ("demo", "Train a small language model on Python's own manual, about a minute.", [], options.DEMO, "demo"),
+    ):
+        app.command(verb(about, data, own, _lazy(module, name)), name=name)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit code."""
+    try:
+        words = [options.STANDARD_INPUT if word == "-" else word for word in arguments]
+        build()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return 0
+    except ElmanError as error:
+        return _fail(str(error))
+    except CycloptsError as error:
+        return _fail(sentence(error))
+    except Resumable:
+        kept = [word for word in arguments if word not in ("--overwrite", "--resume")]
+        print(f"\nstopped; go on with: {shlex.join(['elman', *kept, '--resume'])}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):  # what is left in the buffer has no reader either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except MemoryError:
+        return _fail("the memory is full; choose a smaller --batch-size or --hidden-size, or less data at once")
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{(error.strerror or str(error)).lower()}{where}; free the space or choose another place")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("torch", "rich"):
+            raise
+        return _fail(f"this needs {error.name}, which is not installed; install it with: pip install 'elman[train]'")
+    except RuntimeError as error:
+        if "alloc" not in str(error) and "out of memory" not in str(error):
+            raise
+        return _fail("the memory is full: torch could not allocate it; choose a smaller --batch-size or --hidden-size")
+
+
+def _fail(message: str) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    print(f"elman: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_ERROR
+
+
+def sentence(error: CycloptsError) -> str:
+    """One sentence for a command line that cannot be understood."""
+    words = " ".join(error.command_chain or ())
+    helps = " ".join(filter(None, ("elman", words, "--help")))
+    if isinstance(error, UnknownCommandError):
+        wrong = (error.unused_tokens or [""])[0]
+        known = [name for name in (error.app or ()) if not name.startswith("-")]
+        what = f"{words} has no task" if words else "there is no verb"
+        return f"{what} {wrong!r}{_near(wrong, known)}; known: {', '.join(known)}"
+    if isinstance(error, UnknownOptionError):
+        wrong = error.token.keyword or error.token.value
+        known = [name for argument in error.argument_collection for name in argument.names if name.startswith("--")]
+        return f"there is no option {wrong}{_near(wrong.split('=')[0], known)}; `{helps}` lists the options"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), None)
+        if name is not None:
+            return f"{name} needs a value after it; `{helps}` tells which"
+        return f"{error.argument.name.lstrip('-').upper()} is missing; `{helps}` tells what to give"
+    if isinstance(error, RepeatArgumentError):
+        return f"{error.token.keyword} is given more than once; give it once"
+    if isinstance(error, UnusedCliTokensError):
+        return f"one argument too many: {(error.unused_tokens or [''])[0]!r}; `{helps}` tells what is taken"
+    if isinstance(error, CoercionError) and error.token is not None:
+        return f"{error.token.keyword} must be true or false, not {error.token.value!r}"
+    error.verbose = False
+    return f"{str(error).strip().rstrip('.')}; see `{helps}`"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

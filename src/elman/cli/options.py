@@ -1,0 +1,285 @@
+"""The options of the verbs, derived from the estimators' own: as Cyclopts takes them, as values, in TOML files."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from elman.errors import DataError, OptionError, did_you_mean
+from elman.models.options import DATA, MODEL, OPTIONS, TRAINING, EstimatorOptions, fields
+
+RUN = "Run"
+GROUPS = {name: Group(name, sort_key=place) for place, name in enumerate((MODEL, TRAINING, DATA, RUN), 1)}
+STANDARD_INPUT = "(standard input)"
+"""Stands for a lone - while Cyclopts reads the command line: it would take it for an option without a name."""
+METAVARS = {"int": "N", "float": "X", "Sequence[int]": "N,N"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a verb: its type as the estimators write it, its default, its group, a line about it."""
+
+    name: str
+    kind: str
+    default: Any
+    group: str
+    about: str
+
+    @property
+    def flag(self) -> str:
+        """As it is typed."""
+        return "--" + self.name.replace("_", "-")
+
+    def parameter(self) -> inspect.Parameter:
+        """As Cyclopts takes it: text or a flag, absent (None) unless given; the real default is only shown."""
+        quiet = self.default is None or self.default is False or self.default in ((), "")
+        shown: Any = False if quiet else (lambda _: _show(self.default))
+        negative = () if self.group == RUN or not self.kind.startswith("bool") else None
+        settings = Parameter(
+            help=self.about, group=GROUPS[self.group], show_default=shown, negative=negative,
+            allow_leading_hyphen=True, metavar=METAVARS.get(self.kind.removesuffix(" | None"), "TEXT"),
+        )  # fmt: skip
+        kind: Any = bool | None if self.kind.startswith("bool") else str | None
+        return inspect.Parameter(
+            self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, settings]
+        )
+
+
+def _show(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+READING = (
+    Option("encoding", "str", "utf-8", DATA, "The encoding of text files"),
+    Option(
+        "errors", "str", "strict", DATA, "Bytes that are not of the encoding: strict, replace, ignore, backslashreplace"
+    ),
+    Option(
+        "columns", "str | None", None, DATA, "Names for the columns of a CSV or TSV without a header row: name,label"
+    ),
+)
+MADE = (
+    Option("length", "str | None", None, DATA, "Length of made: sequences, N or N-M; default 20"),
+    Option(
+        "count",
+        "int | None",
+        None,
+        DATA,
+        "How many sequences to make for made: data; default 10000 to train, 1000 to test",
+    ),
+)
+TRAIN = (
+    Option("valid", "str | None", None, DATA, "A file that decides which weights are kept"),
+    Option("test", "str | None", None, DATA, "A file to judge the finished model by"),
+    Option(
+        "out",
+        "str | None",
+        None,
+        RUN,
+        "The model file to write; default TASK.elman. The run's folder is beside it: OUT.run",
+    ),
+    Option("threads", "int | None", None, RUN, "Processor threads; default: torch's own choice"),
+    Option("quiet", "bool", False, RUN, "No progress"),
+    Option("config", "str | None", None, RUN, "A TOML file of options; the command line wins"),
+    Option("resume", "bool", False, RUN, "Go on with the run in OUT.run, after Ctrl-C or a crash"),
+    Option("overwrite", "bool", False, RUN, "Replace the model and the run that are there"),
+)
+NOT_IN_FILES = ("config", "resume", "overwrite")
+
+
+SEED = Option("seed", "int", 0, DATA, "Decides made: data")
+COLUMNS = (
+    Option("input", "str | None", None, DATA, "The column to read; default: the one that the model was trained on"),
+    Option("target", "str | None", None, DATA, "The column of labels; default: the one that the model was trained on"),
+)
+THREADS = TRAIN[3]
+JSON = Option("json", "bool", False, RUN, "Print one JSON object")
+EVALUATE = (*COLUMNS, *READING, *MADE, SEED, THREADS, JSON)
+PREDICT = (
+    COLUMNS[0], *READING, *MADE, SEED,
+    Option("probabilities", "bool", False, RUN, "A classifier tells the probability of every label"),
+    Option("out", "str | None", None, RUN, "Write to this file, whole or not at all, instead of standard output"),
+    THREADS,
+)  # fmt: skip
+GENERATE = (
+    Option("prompt", "str", "", RUN, "The text to go on from"),
+    Option("length", "int", 200, RUN, "Characters or words to draw, at most"),
+    Option("temperature", "float", 1.0, RUN, "Below 1: likelier choices; 0: always the likeliest"),
+    Option("top_k", "int | None", None, RUN, "Draw from the K likeliest only"),
+    Option("top_p", "float | None", None, RUN, "Draw from the likeliest that together reach this probability"),
+    Option("seed", "int | None", None, RUN, "The same seed gives the same text"),
+    THREADS,
+)
+CELLS = (
+    Option("latex", "bool", False, RUN, "Equations as LaTeX"),
+    Option("input_size", "int", 64, RUN, "I, for the numbers of parameters"),
+    Option("hidden_size", "int", 128, RUN, "H, for the numbers of parameters"),
+)
+DEMO = (
+    Option("seconds", "float", 60.0, RUN, "How long to train"),
+    Option("out", "str", "demo", RUN, "The folder for the model and its run"),
+    THREADS,
+)
+
+
+def task_options(task: str) -> dict[str, Option]:
+    """Every option of `elman train TASK` by name."""
+    kind = OPTIONS[task]
+    own = [Option(f.name, str(f.type), f.default, f.metadata["group"], f.metadata["about"]) for f in fields(kind)]
+    made = () if task == "language-model" else MADE
+    reading = READING[:2] if task == "language-model" else READING
+    return {option.name: option for option in (*TRAIN[:2], *own, *reading, *made, *TRAIN[2:])}
+
+
+def values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, on the command line or in the --config file, as values. Raises OptionError."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if "config" in given:
+        given = {**read_config(given["config"], options), **given}
+    return {name: value(options[name], text) for name, text in given.items()}
+
+
+def estimator_values(task: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the chosen options those that the estimator itself takes."""
+    kind: type[EstimatorOptions] = OPTIONS[task]
+    return {f.name: chosen[f.name] for f in fields(kind) if f.name in chosen}
+
+
+def read_config(path: str, options: Mapping[str, Option]) -> dict[str, Any]:
+    """The options in a TOML file, by name (- and _ are the same). Raises OptionError for an unknown one."""
+    from elman.data.files import read_text
+
+    try:
+        raw = tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise OptionError(f"--config {path} is not TOML: {error}") from None
+    except DataError as error:
+        raise OptionError(f"--config: {error}") from None
+    known = {name.replace("_", "-"): name for name in options if name not in NOT_IN_FILES}
+    found: dict[str, Any] = {}
+    for key, given in raw.items():
+        name = known.get(key.replace("_", "-"))
+        if name is None:
+            raise OptionError(
+                f"--config {path} sets {key!r}, which is no option{did_you_mean(key.replace('_', '-'), known)}"
+            )
+        if name in found:
+            raise OptionError(f"--config {path} sets {key!r} twice, once with - and once with _; remove one")
+        found[name] = given
+    return found
+
+
+# -- from text or TOML to values ---------------------------------------------------------------------------------------
+def value(option: Option, given: Any) -> Any:
+    """The value of an option given as text (command line) or as TOML has it. Raises OptionError."""
+    kind = option.kind.removesuffix(" | None")
+    optional = kind != option.kind
+    if optional and given == "none":
+        return None
+    read, what = KINDS[kind]
+    try:
+        return read(given)
+    except (ValueError, TypeError):
+        none = ", or none" if optional else ""
+        raise OptionError(f"{option.flag} must be {what}{none}, not {_brief(given)}") from None
+
+
+def _brief(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _integer(given: Any) -> int:
+    if type(given) is int:
+        return given
+    if isinstance(given, str) and re.fullmatch(r"[+-]?[0-9][0-9_]{0,30}", given, re.ASCII):
+        return int(given)
+    raise ValueError
+
+
+def _real(given: Any) -> float:
+    if type(given) in (int, float) or isinstance(given, str):
+        return float(given)
+    raise ValueError
+
+
+def _truth(given: Any) -> bool:
+    if isinstance(given, bool):
+        return given
+    raise ValueError
+
+
+def _text(given: Any) -> str:
+    if isinstance(given, str):
+        return given
+    raise ValueError
+
+
+def _integers(given: Any) -> tuple[int, ...]:
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else [given]
+    return () if parts in ([""], ["none"]) else tuple(_integer(p.strip() if isinstance(p, str) else p) for p in parts)
+
+
+def _names(given: Any) -> str | list[str]:
+    parts = [_text(part).strip() for part in (given.split(",") if isinstance(given, str) else list(given))]
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _class_weight(given: Any) -> str | dict[str, float]:
+    if isinstance(given, Mapping):
+        return {str(label): _real(weight) for label, weight in given.items()}
+    if "=" not in _text(given):
+        return str(given)
+    pairs = [pair.rpartition("=") for pair in given.split(",")]
+    return {label: float(weight) for label, _, weight in pairs}
+
+
+KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "int": (_integer, "a whole number"),
+    "float": (_real, "a number"),
+    "bool": (_truth, "true or false"),
+    "str": (_text, "a text"),
+    "Sequence[int]": (_integers, "whole numbers such as 64,32"),
+    "str | Mapping[str, float]": (_class_weight, "balanced, or weights such as spam=3,ham=1"),
+    "AnyCell | Sequence[AnyCell]": (_names, "a cell, or several as lstm,gru"),
+}
+"""How each type of the estimators' options is read, and what it must be, in words."""
+
+
+def verb(
+    about: str, data: Sequence[tuple[str, str]], options: Iterable[Option], act: Callable[..., None]
+) -> Callable[..., None]:
+    """A function with the signature that Cyclopts makes a verb of; it calls `act(*data, {option: value given})`.
+
+    data: what is named without an option, and a line about each; a name that ends in "..." takes the rest.
+    """
+    by_name = {option.name: option for option in options}
+    parameters = [_positional(name, line) for name, line in data]
+    parameters += [option.parameter() for option in by_name.values()]
+
+    def call(*sources: str, **given: Any) -> None:
+        plain = {name: "-" if text == STANDARD_INPUT else text for name, text in given.items()}
+        act(*("-" if source == STANDARD_INPUT else source for source in sources), values(by_name, plain))
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    call.__doc__ = about
+    return call
+
+
+def _positional(name: str, about: str) -> inspect.Parameter:
+    many = name.endswith("...")
+    kind = inspect.Parameter.VAR_POSITIONAL if many else inspect.Parameter.POSITIONAL_ONLY
+    # An optional one is in brackets, as the usage line shows it.
+    default = None if name.startswith("[") else inspect.Parameter.empty
+    text: Any = str if default is inspect.Parameter.empty else str | None
+    annotation = Annotated[text, Parameter(help=about, show_default=False)]
+    return inspect.Parameter(
+        name.strip("[].").lower(), kind, default=inspect.Parameter.empty if many else default, annotation=annotation
+    )

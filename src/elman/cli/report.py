@@ -1,0 +1,171 @@
+"""What the verbs tell people: what was chosen, what a run came to, what a model file holds, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from elman.models.options import OPTIONS, fields
+
+if TYPE_CHECKING:
+    from elman.cli.runs import Place
+    from elman.cli.train import Data
+    from elman.models.estimator import Estimator
+
+TASK_NAMES = {"language-model": "language model", "classify": "classifier of sequences", "tag": "tagger of words"}
+TOKENS = {
+    "char": "characters",
+    "word": "words and signs",
+    "space": "words between spaces",
+    "series": "series of numbers",
+}
+SHOWN = (
+    "batch_size",
+    "bptt",
+    "epochs",
+    "max_seconds",
+    "optimizer",
+    "lr",
+    "schedule",
+    "clip_norm",
+    "dropout",
+    "patience",
+)
+IN_NETWORK = ("cell", "hidden_size", "num_layers", "bidirectional", "level", "valid_fraction", "input", "target")
+
+
+def block(lines: Mapping[str, str]) -> str:
+    """Names and what they are, aligned; empty ones are left out."""
+    width = max(len(name) for name in lines)
+    return "\n".join(f"  {name:<{width}}  {text}" for name, text in lines.items() if text)
+
+
+def figures(values: Mapping[str, float]) -> str:
+    """Figures in one line, as in the progress."""
+    from elman.training.progress import describe
+
+    return describe(values)
+
+
+def trained(estimator: Estimator, place: Place, data: Data, test: Mapping[str, float] | None) -> str:
+    """After training: what was chosen, the best figures, where everything lies, and what to type next."""
+    summary = estimator.summary_
+    curve = place.run / "learning-curve.png"
+    reason = {"epochs": "all epochs", "patience": "no gain any more", "time": "the time was up"}[summary.stopped]
+    size = place.model.stat().st_size
+    lines = _network(estimator) | {
+        "data": f"{', '.join(data.names)} ({data.size})",
+        "held out": data.held_out(estimator),
+        "options": _options(estimator),
+        "trained": f"{_effort(vars(summary))} ({reason})",
+        "validation": figures(summary.best) + (f" at step {summary.best_step:,}" if summary.best else ""),
+        "test": "" if test is None else f"{figures(test)} ({data.test_name})",
+        "model": f"{place.model} ({size:,} bytes)",
+        "run folder": f"{place.run}/ (log.jsonl, checkpoints)",
+        "learning curve": str(curve) if curve.exists() else "",
+    }
+    return f"{TASK_NAMES[estimator.task]}\n{block(lines)}\n\nnext\n{_next(estimator.task, place, data)}"
+
+
+def _effort(summary: Mapping[str, Any]) -> str:
+    epochs = "1 epoch" if summary["epochs"] == 1 else f"{summary['epochs']} epochs"
+    return f"{summary['steps']:,} steps, {epochs} in {summary['seconds']:,.0f} s"
+
+
+def chosen(estimator: Estimator, data: Data) -> str:
+    """Before training: the network and the options in one line."""
+    network = " · ".join(_network(estimator).values())
+    return f"training a {TASK_NAMES[estimator.task]} on {data.size}: {network} · {_options(estimator)}"
+
+
+def _network(estimator: Any) -> dict[str, str]:
+    from elman.nn.recurrent import Layer
+
+    layers = [m for m in estimator.module_.get_submodule("recurrent").modules() if isinstance(m, Layer)]
+    parameters = sum(p.numel() for p in estimator.module_.parameters())
+    sizes = ", ".join(
+        f"{layer.program.name} {layer.hidden_size}{' in both directions' if layer.direction == 'both' else ''}"
+        for layer in layers
+    )
+    return {"network": f"{sizes} ({parameters:,} parameters)", "reads": _reads(estimator)}
+
+
+def _reads(estimator: Any) -> str:
+    if estimator.task == "tag":
+        words, letters, tags = (f"{len(v):,}" for v in (estimator.words_, estimator.letters_, estimator.tags_))
+        return f"{words} words and {letters} letters, gives {tags} tags"
+    level = estimator.level if estimator.task == "language-model" else estimator.level_
+    vocabulary = estimator.vocabulary_
+    known = TOKENS[level] if vocabulary is None else f"{TOKENS[level]} ({len(vocabulary):,} known)"
+    return known if estimator.task == "language-model" else f"{known}, gives {len(estimator.labels_):,} labels"
+
+
+def _options(estimator: Estimator) -> str:
+    """The options that always matter, and every other that is not at its default."""
+    defaults = {field.name: field.default for field in fields(OPTIONS[estimator.task])}
+    given = estimator.get_params()
+    names = [n for n in SHOWN if n in given and given[n] is not None]
+    names += [n for n in given if n not in (*SHOWN, *IN_NETWORK) and given[n] != defaults[n]]
+    return " · ".join(
+        f"{name.replace('_', ' ')} {_short(given[name])}"
+        for name in [*names, *(["seed"] if "seed" not in names else [])]
+    )
+
+
+def _short(value: Any) -> str:
+    return (
+        {True: "yes", False: "no"}[value]
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _next(task: str, place: Place, data: Data) -> str:
+    model = shlex.quote(str(place.model))
+    name = shlex.quote(data.test_name or data.valid_name or data.names[0])
+    made = " --length 1000" if name.startswith("made:") else ""
+    lines = {
+        "language-model": [f"elman generate {model} --prompt 'The ' --length 300", f"elman evaluate {model} FILE"],
+        "classify": [f"elman evaluate {model} {name}{made}", f"echo 'some text' | elman predict {model} -"],
+        "tag": [f"elman evaluate {model} {name}{made}", f"echo 'The dog barks.' | elman predict {model} -"],
+    }[task]
+    return "\n".join(f"  {line}" for line in [*lines, f"elman info {model}"])
+
+
+# -- a model file ------------------------------------------------------------------------------------------------------
+def described(path: str, document: Any, about: Mapping[str, Any]) -> str:
+    """`elman info` for people. about: as `elman.runtime.describe` gives it."""
+    from elman.compiler.printers import as_text
+
+    options = (
+        {field.name: field.default for field in fields(OPTIONS[about["task"]])} if about["task"] in OPTIONS else {}
+    )
+    changed = [
+        f"{n.replace('_', ' ')} {_short(v)}"
+        for n, v in about["options"].items()
+        if n != "cell" and options.get(n) != v and v != []
+    ]
+    training = about["training"]
+    lines = {
+        "task": TASK_NAMES.get(about["task"], about["task"]),
+        "parameters": f"{about['parameters']:,}",
+        "vocabularies": ", ".join(
+            f"{name}: {count:,}" for name, count in about["vocabularies"].items() if name != "level"
+        ),
+        "options": " · ".join(changed) or "all at their defaults",
+        "trained": _effort(training) if training else "",
+        "validation": figures(training.get("best", {})) if training else "",
+        "file": f"{path}, format {about['format']}, {about['file_bytes']:,} bytes, written by elman {about['elman']}",
+    }
+    parts = [block(lines)]
+    for name, layers in document.networks.items():
+        for number, layer in enumerate(layers):
+            ways = {"both": "in both directions", "backward": "backward", "forward": "forward"}[layer.direction]
+            out = f", {layer.output_size} out" if layer.output_size != layer.hidden_size else ""
+            sizes = f"{layer.input_size} in, {layer.hidden_size} units{out}"
+            parts.append(f"{name} layer {number}: {layer.cell.name}, {sizes}, {ways}")
+            parts.append("\n".join(f"    {line}" for line in as_text(layer.cell).splitlines()))
+    return "\n".join(parts)

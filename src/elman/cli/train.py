@@ -1,0 +1,127 @@
+"""`elman train TASK`: from the user's files to a model file, with a run's folder beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from elman.cli import report
+from elman.cli.options import estimator_values
+from elman.cli.runs import Place, Resumable
+from elman.cli.sources import Reading, require_known, require_made
+from elman.data import is_made
+from elman.errors import OptionError
+from elman.models import TASKS
+from elman.models.estimator import Estimator
+from elman.training.options import Summary
+from elman.training.progress import Progress, Report
+
+DEFAULT_OUT = {"language-model": "language-model.elman", "classify": "classify.elman", "tag": "tag.elman"}
+
+
+def train(task: str, sources: Sequence[str], chosen: Mapping[str, Any]) -> None:
+    """Run one training command with the options that were chosen."""
+    estimator: Any = TASKS[task](**estimator_values(task, chosen))
+    estimator.check()
+    set_threads(chosen.get("threads"))
+    place = Place(chosen.get("out") or DEFAULT_OUT[task])
+    data = Data(task, sources, chosen, estimator)
+    place.prepare(resume=bool(chosen.get("resume")), overwrite=bool(chosen.get("overwrite")))
+    progress = Shown(Progress.auto(quiet=bool(chosen.get("quiet"))), estimator, place, data)
+    try:
+        estimator.fit(
+            data.train, valid=data.valid, folder=place.run, resume=bool(chosen.get("resume")), progress=progress
+        )
+    except KeyboardInterrupt:
+        if place.resumable:
+            raise Resumable from None
+        raise
+    finally:
+        place.failed()
+    estimator.save(place.model)
+    test = None if data.test is None else estimator.evaluate(data.test)
+    print(report.trained(estimator, place, data, test))
+
+
+def set_threads(threads: int | None) -> None:
+    """How many processor threads torch uses."""
+    if threads is not None:
+        import torch
+
+        if not 1 <= threads <= 1024:
+            raise OptionError(f"--threads must be from 1 to 1024, not {threads}")
+        torch.set_num_threads(threads)
+
+
+class Data:
+    """The data of a training command: what to learn from, to validate by (None: a held-out part) and to judge by."""
+
+    def __init__(self, task: str, sources: Sequence[str], chosen: Mapping[str, Any], estimator: Estimator) -> None:
+        self.names, self.task = list(sources), task
+        self.valid_name, self.test_name = chosen.get("valid"), chosen.get("test")
+        reading = Reading.of(chosen)
+        self.train: Any
+        self.valid: Any = None
+        self.test: Any = None
+        if task == "language-model":
+            if not sources:
+                raise OptionError(
+                    "a text to learn from is missing; name one or more files: elman train language-model FILE..."
+                )
+            self.train = [reading.text(source) for source in sources]
+            self.valid, self.test = (n if n is None else [reading.text(n)] for n in (self.valid_name, self.test_name))
+            self.size = f"{sum(map(len, self.train)):,} characters"
+            return
+        self.train = reading.table(sources[0], "train", task)
+        if self.valid_name is None and is_made(sources[0]) and estimator.valid_fraction:
+            self.valid_name = sources[0]
+        require_made(reading, [sources[0], self.valid_name, self.test_name])
+        if self.valid_name is not None:
+            self.valid = reading.validation().table(self.valid_name, "valid", task)
+        if self.test_name is not None:
+            self.test = reading.table(self.test_name, "test", task)
+            require_known(self.train, self.test, self._target(estimator))
+        self.size = f"{len(self.train):,} {'sequences' if task == 'classify' else 'sentences'}"
+
+    def _target(self, estimator: Any) -> str:
+        return estimator.target or ("upos" if "upos" in self.train.names else "tags")
+
+    def held_out(self, estimator: Estimator) -> str:
+        """What decides which weights are kept, in words."""
+        if self.valid_name is not None:
+            made = f"; {len(self.valid):,} made of their own" if is_made(self.valid_name) else ""
+            return f"{self.valid_name}{made}"
+        if not estimator.valid_fraction:
+            return "nothing (--valid-fraction 0): the last weights are kept"
+        kind = "last" if self.task == "language-model" else "random"
+        return f"{'the ' if kind == 'last' else 'a '}{kind} {100 * estimator.valid_fraction:g} % of the data"
+
+
+class Shown(Progress):
+    """Progress that first says what was chosen, and tells the place when training is under way."""
+
+    def __init__(self, inner: Progress, estimator: Estimator, place: Place, data: Data) -> None:
+        self._inner, self._estimator, self._place, self._data = inner, estimator, place, data
+        self.seconds = inner.seconds
+
+    def start(self, epochs: int) -> None:
+        """Training begins."""
+        self._place.started()
+        self._inner.note(report.chosen(self._estimator, self._data))
+        self._inner.start(epochs)
+
+    def step(self, report: Report) -> None:
+        """Some steps are done."""
+        self._inner.step(report)
+
+    def validated(self, report: Report, figures: Mapping[str, float], best: bool) -> None:
+        """The model was validated."""
+        self._inner.validated(report, figures, best)
+
+    def note(self, text: str) -> None:
+        """Something worth one line."""
+        self._inner.note(text)
+
+    def stop(self, summary: Summary | None) -> None:
+        """Training is over."""
+        self._inner.stop(summary)
