@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from elman.compiler.adjoint import adjoint
@@ -10,6 +10,7 @@ from elman.compiler.ir import LEAVES, Node, Program
 
 # How tightly each form binds: what is printed inside something tighter needs brackets.
 _SUM, _PRODUCT, _ATOM = 1, 2, 3
+_LONG = 1000  # characters: a longer formula gets a name, so that text grows with the program and not with its square
 
 
 _LATEX_FUNCTIONS = {
@@ -42,7 +43,9 @@ def _number(value: float) -> str:
 
 def _latex_number(value: float) -> str:
     mantissa, _, power = repr(value).removesuffix(".0").partition("e")
-    return mantissa + (rf" \cdot 10^{{{int(power)}}}" if power else "")
+    if not power:
+        return mantissa
+    return rf"10^{{{int(power)}}}" if mantissa == "1" else rf"{mantissa} \cdot 10^{{{int(power)}}}"
 
 
 def _latex_name(name: str) -> str:
@@ -125,25 +128,28 @@ class _Printer:
     """The formula of each node and how tightly it binds, made in order: no recursion, however deep the program."""
 
     def __post_init__(self) -> None:
-        self._name_values()
-        for node in self.program.nodes:
+        nodes = self.program.nodes
+        taken = {node.name for node in nodes} | {name for name, _ in self.program.labels}
+        free = (name for n in range(1, 2 * len(nodes) + 2) if (name := f"s{n}") not in taken)
+        self._name_values(free)
+        for position, node in enumerate(nodes):
             self.forms.append(self._form(node))
+            if len(self.forms[-1][0]) > _LONG and position not in self.names:
+                self.names[position] = self.style.name(next(free))
 
-    def _name_values(self) -> None:
+    def _name_values(self, free: Iterator[str]) -> None:
         """Values that get an equation of their own: new states, what the author named, what is used more than once."""
         nodes, style = self.program.nodes, self.style
-        taken = {node.name for node in nodes} | {name for name, _ in self.program.labels}
         for name, position in self.program.labels:
             if nodes[position].op != "spread":
                 self.names[position] = style.name(name)
         uses = [0] * len(nodes)
-        for node in nodes:
-            for argument in node.args:
-                uses[argument] += 1
-        free = (f"s{n}" for n in range(1, len(nodes) + len(taken) + 2))
+        for position in reversed(range(len(nodes))):
+            for argument in nodes[position].args:
+                uses[argument] += max(1, uses[position]) if nodes[position].op == "spread" else 1
         for position, node in enumerate(nodes):
             if uses[position] > 1 and position not in self.names and node.op not in (*LEAVES, "spread"):
-                self.names[position] = style.name(next(n for n in free if n not in taken))
+                self.names[position] = style.name(next(free))
         for name, position in self.program.outputs:
             if nodes[position].op not in LEAVES:
                 self.names[position] = style.name(name) + "'"
