@@ -36,13 +36,26 @@ __all__ = ["Summary", "Trainee", "TrainingOptions", "fit"]
 class Trainee(Protocol):
     """What the loop trains."""
 
-    module: torch.nn.Module
-    unit: str
-    """What is counted: 'characters', 'words', 'sequences', 'tokens'."""
-    monitor: str
-    """The validation figure that decides what is best, such as 'loss' or 'accuracy'."""
-    maximize: bool
-    """True where more of it is better."""
+    # Read only here, so that plain attributes of any narrower type will do.
+    @property
+    def module(self) -> torch.nn.Module:
+        """What has the weights."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What is counted: 'characters', 'words', 'sequences', 'tokens'."""
+        ...
+
+    @property
+    def monitor(self) -> str:
+        """The validation figure that decides what is best, such as 'loss' or 'accuracy'."""
+        ...
+
+    @property
+    def maximize(self) -> bool:
+        """True where more of it is better."""
+        ...
 
     def epoch(self, number: int) -> Sequence[Any]:
         """The batches of an epoch (from 0) in order: a pure function of the number, so that a resumed run can skip."""
@@ -323,7 +336,7 @@ class _Run:
 
     def _checkpoint(self) -> None:
         """Save the run as it stands. Weights that are not finite are never saved: the checkpoint before stays."""
-        if not math.isfinite(get_total_norm([p.detach() for p in self.learner.parameters]).item()):
+        if not math.isfinite(get_total_norm([p.detach() for p in self.learner.parameters], math.inf).item()):
             self._fail(f"the weights are not finite any more after step {self.at.step}")
         began = self.pace.now()
         self.keeper.save(self.learner, self.at)

@@ -45,7 +45,8 @@ def learning_curve(log_path: Path, out_png: Path, *, note: Callable[[str], None]
 
 def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
     steps, losses = _series(lines, "loss")
-    axes.plot(steps, losses, color=TRAINING, linewidth=1.4, label="training loss", **_mark(steps))
+    if steps:
+        axes.plot(steps, losses, color=TRAINING, linewidth=1.4, label="training loss", **_mark(steps))
     figures = [
         {"step": line["step"], **line["validation"]} for line in lines if isinstance(line.get("validation"), dict)
     ]
@@ -89,12 +90,18 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
 
 def _draw_gradient(axes: Any, lines: list[dict[str, Any]]) -> None:
     steps, norms = _series(lines, "gradient_norm", positive=True)
-    axes.plot(steps, norms, color=GRADIENT, linewidth=1.2, label="mean", **_mark(steps))
+    if steps:
+        axes.plot(steps, norms, color=GRADIENT, linewidth=1.2, label="mean", **_mark(steps))
     steps, norms = _series(lines, "gradient_norm_max", positive=True)
     if steps:
         axes.plot(steps, norms, color=GRADIENT, linewidth=0.7, linestyle=":", label="largest")
-    if axes.lines and any(len(line.get_xdata()) for line in axes.lines):
+    if axes.lines:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")  # 0.5 and 2 rather than powers of ten
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False, fontsize=8, ncols=2, loc="best")
     axes.set_ylabel("gradient norm\n(before clipping)")
     axes.set_xlabel("step")
