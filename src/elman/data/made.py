@@ -34,8 +34,9 @@ def is_made(path: PathLike) -> bool:
 def make(name: str, count: int, length: int | tuple[int, int], seed: int) -> Table:
     """`count` records of the made task `name` ("parity" or "made:parity").
 
-    Each is of `length`, or of a random one from low to high. What the length counts is in the task's own
-    docstring. The same arguments give the same table.
+    Each is of `length`, or of a random one from low to high: as many from 1 to 2 as from 10 to 20, so that there are
+    short ones on which a rule can be found. What the length counts is in the task's own docstring. The same arguments
+    give the same table.
     """
     name = name.removeprefix(PREFIX)
     if name not in TASKS:
@@ -56,7 +57,8 @@ def make(name: str, count: int, length: int | tuple[int, int], seed: int) -> Tab
         )
     # the name is part of the seed, so that two tasks do not share their random numbers
     generator = random(seed, int.from_bytes(name.encode(), "little"))
-    columns = task(generator, generator.integers(low, high, size=count, endpoint=True))
+    spread = low * ((high + 1) / low) ** generator.random(count)  # uniform on a logarithmic scale
+    columns = task(generator, np.minimum(spread.astype(np.int64), high))
     return Table(PREFIX + name, columns, list(range(1, count + 1)), "record")
 
 
