@@ -37,7 +37,7 @@ def golden_document() -> Document:
         format=1,
         elman="0.1.0",
         task="language-model",
-        layers=(Layer(elman_rnn(), input_size=3, hidden_size=2, output_size=2, direction="forward"),),
+        networks={"recurrent": (Layer(elman_rnn(), input_size=3, hidden_size=2, output_size=2, direction="forward"),)},
         options={"level": "character", "tie": False, "dropout": 0.25, "pooling": None, "sizes": [2, 3]},
         vocabularies={"letters": {"entries": ["a", "b", "é"], "unknown": None}},
         scaling={"mean": [0.5, -1.5], "deviation": [1.0, 2.0]},
@@ -48,8 +48,8 @@ def golden_document() -> Document:
 def golden_tensors() -> dict[str, np.ndarray]:
     """Weights that are exact in every floating type."""
     return {
-        "layers.0.forward.weight_h": np.arange(10, dtype=np.float32).reshape(2, 5) / 8,
-        "layers.0.forward.bias_h": np.array([-1.0, 0.5], np.float32),
+        "recurrent.layers.0.forward_weight_h": np.arange(10, dtype=np.float32).reshape(2, 5) / 8,
+        "recurrent.layers.0.forward_bias_h": np.array([-1.0, 0.5], np.float32),
         "output.weight": np.array([[1.0, -2.0], [0.25, 4.0], [0.0, -0.125]], np.float64),
         "output.counts": np.array([7, -8, 9], np.int64),
         "output.half": np.array([1.5], np.float16),

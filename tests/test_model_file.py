@@ -32,8 +32,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def empty(**changes: Any) -> Document:
-    """A document without layers, so that tensors are free."""
-    return replace(golden_document(), layers=(), **changes)
+    """A document without networks, so that tensors are free."""
+    return replace(golden_document(), networks={}, **changes)
 
 
 def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
@@ -188,18 +188,18 @@ def test_layers_of_every_kind(path: Path) -> None:
         Layer(elman_rnn(), input_size=4, hidden_size=4, output_size=4, direction="backward", residual=True),
     )
     shapes = {
-        f"layers.0.{way}.{name}": shape
+        f"recurrent.layers.0.{way}_{name}": shape
         for way in ("forward", "backward")
         for name, shape in {"weight_c": (4, 5), "bias_c": (4,), "p": (4,), "weight_h": (2, 4)}.items()
-    } | {"layers.1.backward.weight_h": (4, 8), "layers.1.backward.bias_h": (4,)}
-    document = replace(golden_document(), layers=layers)
+    } | {"recurrent.layers.1.backward_weight_h": (4, 8), "recurrent.layers.1.backward_bias_h": (4,)}
+    document = replace(golden_document(), networks={"recurrent": layers})
     assert document.weights() == shapes
     tensors = {name: np.full(shape, k, np.float32) for k, (name, shape) in enumerate(shapes.items())}
     save(path, document, tensors)
     assert load(path)[0] == document
     assert same(load(path)[1], tensors)
     shown = describe(document, tensors)
-    assert [layer["parameters"] for layer in shown["layers"]] == [72, 36]
+    assert [layer["parameters"] for layer in shown["networks"]["recurrent"]] == [72, 36]
     for name in shapes:
         with pytest.raises(ModelFileError, match=f"the weight '{name}' is missing"):
             save(path, document, {key: value for key, value in tensors.items() if key != name})
@@ -209,7 +209,7 @@ def test_describe() -> None:
     shown = describe(golden_document(), golden_tensors())
     assert json.loads(json.dumps(shown)) == shown
     assert shown["task"] == "language-model"
-    assert shown["layers"] == [
+    assert shown["networks"]["recurrent"] == [
         {
             "cell": "elman_rnn",
             "input_size": 3,
@@ -288,12 +288,12 @@ def test_a_document_within_itself(path: Path) -> None:
         ("__metadata__", np.zeros(1), "'__metadata__' cannot be the name of a tensor"),
         ("\ud800", np.zeros(1), "the name of a tensor is not valid text"),
         (
-            "layers.0.forward.bias_h",
+            "recurrent.layers.0.forward_bias_h",
             np.zeros(3),
             r"must have the shape \(2,\) and a floating type, not \(3,\) of float64",
         ),
         (
-            "layers.0.forward.bias_h",
+            "recurrent.layers.0.forward_bias_h",
             np.zeros(2, int),
             r"must have the shape \(2,\) and a floating type, not .* of int64",
         ),
@@ -305,8 +305,69 @@ def test_tensors_that_cannot_be_saved(path: Path, name: str, tensor: Any, said: 
     assert not list(path.parent.iterdir())
 
 
+def test_several_networks(path: Path) -> None:
+    """Each has names of its own for its weights, also where one network's name begins as another's does."""
+    layer = golden_document().networks["recurrent"][0]
+    sizes = {"a": (2, 3), "a_layers": (3, 2), "_": (1, 1), "a" * 64: (2, 2)}
+    networks = {
+        name: tuple(replace(layer, input_size=size, hidden_size=size, output_size=size) for size in [one] * count)
+        for name, (one, count) in sizes.items()
+    }
+    document = replace(golden_document(), networks=networks)
+    assert sorted(document.weights()) == sorted(
+        f"{name}.layers.{k}.forward_{weight}"
+        for name, (_, count) in sizes.items()
+        for k in range(count)
+        for weight in ("weight_h", "bias_h")
+    )
+    tensors = {name: np.full(shape, k, np.float32) for k, (name, shape) in enumerate(document.weights().items())}
+    save(path, document, tensors)
+    assert load(path)[0] == document
+    assert list(load(path)[0].networks) == list(sizes), "in the order in which they were given"
+    assert same(load(path)[1], tensors)
+    shown = describe(document, tensors)
+    assert {name: len(layers) for name, layers in shown["networks"].items()} == {n: c for n, (_, c) in sizes.items()}
+    assert sum(one["parameters"] for layers in shown["networks"].values() for one in layers) == shown["parameters"]
+
+
+def test_layers_that_do_not_fit(path: Path) -> None:
+    """A layer takes what the one below gives: its output, from both directions where it has two."""
+    layer = golden_document().networks["recurrent"][0]
+    for below, takes, gives in [
+        (layer, 3, 2),
+        (replace(layer, direction="both"), 2, 4),
+        (replace(layer, direction="backward"), 4, 2),
+    ]:
+        networks = {"fine": (layer,), "up": (below, replace(layer, input_size=takes))}
+        said = f"network up, layer 1 takes {takes} units, but the layer below gives {gives}"
+        with pytest.raises(ModelFileError, match=said):
+            save(path, replace(golden_document(), networks=networks), {})
+
+
+def test_units_without_weights(path: Path) -> None:
+    """A claim of sizes that no weight in the file bears out would be believed when the network first runs."""
+    nodes = (
+        Node(op="input", size="I", name="x"),
+        Node(op="state", size="O", name="h"),
+        Node(op="state", size="H", name="c"),
+        Node(op="affine", args=(0, 1), size="O", name="h"),
+    )
+    counts = Program(name="counts", nodes=nodes, outputs=(("h", 3), ("c", 2)))
+    idle = Program(name="idle", nodes=nodes[:3], outputs=(("h", 1), ("c", 2)))
+    layer = Layer(counts, input_size=3, hidden_size=1 << 16, output_size=2, direction="forward")
+    tensors = {"n.layers.0.forward_weight_h": np.zeros((2, 5)), "n.layers.0.forward_bias_h": np.zeros(2)}
+    save(path, replace(golden_document(), networks={"n": (layer,)}), tensors)
+    for bad, weights in [
+        (replace(layer, hidden_size=(1 << 16) + 1), 12),
+        (replace(layer, hidden_size=1 << 31), 12),
+        (replace(layer, cell=idle), 0),
+    ]:
+        with pytest.raises(ModelFileError, match=f"network n, layer 0 has {weights} weights, too few for the units"):
+            save(path, replace(golden_document(), networks={"n": (bad,)}), tensors)
+
+
 def test_layers_that_cannot_be(path: Path) -> None:
-    layer = golden_document().layers[0]
+    layer = golden_document().networks["recurrent"][0]
     unknown = replace(layer.cell, nodes=(*layer.cell.nodes[:3], Node(op="tanhh", args=(2,))))
     for bad, said in [
         (replace(layer, cell=unknown), "layer 0: .*unknown operation .did you mean 'tanh'"),
@@ -317,7 +378,7 @@ def test_layers_that_cannot_be(path: Path) -> None:
         (replace(layer, direction="up"), "Invalid enum value 'up'"),
     ]:
         with pytest.raises(ModelFileError, match=said):
-            save(path, replace(golden_document(), layers=(bad,)), golden_tensors())
+            save(path, replace(golden_document(), networks={"recurrent": (bad,)}), golden_tensors())
 
 
 def test_a_missing_folder(path: Path) -> None:
@@ -388,8 +449,8 @@ def test_hardly_a_file(path: Path, size: int) -> None:
 
 def test_headers_that_cannot_be(path: Path) -> None:
     good = GOLDEN.read_bytes()
-    refused(path, (1 << 62).to_bytes(8, "little") + good[8:], "its header would have 4,611,.* bytes in a file of 1,421")
-    refused(path, len(good).to_bytes(8, "little") + good[8:], "its header would have 1,421 bytes in a file of 1,421")
+    refused(path, (1 << 62).to_bytes(8, "little") + good[8:], "its header would have 4,611,.* bytes in a file of 1,461")
+    refused(path, len(good).to_bytes(8, "little") + good[8:], "its header would have 1,461 bytes in a file of 1,461")
     refused(path, b"From: Jeffrey Elman\n", "its header would have")
     refused(path, join("", b""), "its header is not that of a safetensors file")
     refused(path, join("[]", b""), "its header is not that of a safetensors file: Expected `object`")
@@ -424,7 +485,7 @@ def test_headers_that_cannot_be(path: Path) -> None:
 )
 def test_entries_that_cannot_be(path: Path, change: dict[str, Any], said: str) -> None:
     header, data = split(GOLDEN.read_bytes())
-    header["layers.0.forward.weight_h"] |= change
+    header["recurrent.layers.0.forward_weight_h"] |= change
     refused(path, join(json.dumps(header), data), said)
 
 
@@ -432,7 +493,7 @@ def test_cut_off_and_appended(path: Path) -> None:
     good = GOLDEN.read_bytes()
     refused(path, good[:-1], "its tensors take 125 bytes but 124 follow the header; it was cut off or something was")
     refused(path, good + b"\0", "its tensors take 125 bytes but 126 follow the header")
-    refused(path, good[:700], "its header would have 1,288 bytes in a file of 700")
+    refused(path, good[:700], "its header would have 1,328 bytes in a file of 700")
 
 
 def test_a_shape_without_elements_that_cannot_be(path: Path) -> None:
@@ -473,8 +534,8 @@ def test_the_checksum(path: Path) -> None:
         bad = good.copy()
         bad[position] ^= 2
         refused(path, bytes(bad), damaged)
-    assert good[1295:1296] == b" ", "the header is padded"
-    refused(path, bytes(good[:1295] + b"\t" + good[1296:]), damaged)
+    assert good[1335:1336] == b" ", "the header is padded"
+    refused(path, bytes(good[:1335] + b"\t" + good[1336:]), damaged)
     header, data = split(GOLDEN.read_bytes())
     for checksum in ("", "0" * 64, "a", "z" * 64, "\\u0061" * 64, header["__metadata__"]["sha256"].upper()):
         header["__metadata__"]["sha256"] = checksum
@@ -493,7 +554,7 @@ def test_the_checksum_stands_once(path: Path) -> None:
 def test_documents_behind_a_right_checksum(path: Path) -> None:
     good = GOLDEN.read_bytes()
     document = json.loads(split(good)[0]["__metadata__"]["elman"])
-    cell = document["layers"][0]["cell"]
+    cell = document["networks"]["recurrent"][0]["cell"]
 
     def changed(*keys: Any, to: Any) -> str:
         copy = json.loads(json.dumps(document))
@@ -503,7 +564,10 @@ def test_documents_behind_a_right_checksum(path: Path) -> None:
         part[keys[-1]] = to
         return json.dumps(copy)
 
-    nodes = ("layers", 0, "cell", "nodes")
+    recurrent = ("networks", "recurrent")
+    fits = document["networks"]["recurrent"][0] | {"input_size": 2, "residual": True}
+    layer = document["networks"]["recurrent"][0]
+    nodes = (*recurrent, 0, "cell", "nodes")
     for text, said in [
         ("", "the document is not that of a model"),
         ("null", "the document is not that of a model: Expected `object`"),
@@ -520,21 +584,38 @@ def test_documents_behind_a_right_checksum(path: Path) -> None:
         (changed("scaling", "mean", to=[None]), "Expected `float`, got `null`"),
         (changed("options", "level", to={}), "the document is not that of a model"),
         (changed("task", to="a\nb"), "must be names of 1 to 64 printable letters"),
-        (changed("layers", to=[document["layers"][0]] * 1025), "Expected `array` of length <= 1024"),
-        (changed("layers", to=[document["layers"][0]] * 2), "the weight 'layers.1.forward.weight_h' is missing"),
-        (changed("layers", 0, "hidden_size", to=3), "gives its hidden units"),
-        (changed("layers", 0, "input_size", to=4), r"'layers.0.forward.weight_h' must have the shape \(2, 6\)"),
-        (changed("layers", 0, "input_size", to=1 << 31), r"must have the shape \(2, 2147483650\)"),
-        (changed("layers", 0, "direction", to="both"), "the weight 'layers.0.backward.weight_h' is missing"),
-        (changed("layers", 0, "direction", to="sideways"), "Invalid enum value 'sideways'"),
-        (changed("layers", 0, "input_size", to=True), "Expected `int`, got `bool`"),
-        (changed(*nodes, 3, "op", to="system"), "layer 0: .*unknown operation"),
+        (changed("networks", to=[layer]), "Expected `object`, got `array`"),
+        (changed("networks", "", to=[layer]), "must have a name of letters a-z, digits and _, at most 64, not ''"),
+        (changed("networks", "a.layers.0", to=[layer]), "a network must have a name .* not 'a.layers.0'"),
+        (changed("networks", "a\u202e", to=[layer]), "a network must have a name .* not 'a.'"),
+        (changed("networks", "n" * 65, to=[layer]), "a network must have a name .*, at most 64, not 'nnn"),
+        (changed("networks", "other", to=[]), r"Expected `array` of length >= 1 - at `\$.networks"),
+        (changed("networks", "other", to=None), "Expected `array`, got `null`"),
+        (changed("networks", "other", to=[layer]), "the weight 'other.layers.0.forward_weight_h' is missing"),
+        (
+            changed("networks", to={f"n{k}": [layer] for k in range(1025)}),
+            "the networks have 1,025 layers; at most 1,024",
+        ),
+        (changed("networks", "more", to=[layer] * 1024), "the networks have 1,025 layers; at most 1,024 are allowed"),
+        (changed(*recurrent, to=[layer] * 1025), "Expected `array` of length <= 1024"),
+        (changed(*recurrent, to=[layer] * 2), "network recurrent, layer 1 takes 3 units, but the layer below gives 2"),
+        (changed(*recurrent, to=[layer, fits]), "the weight 'recurrent.layers.1.forward_weight_h' is missing"),
+        (changed(*recurrent, 0, "hidden_size", to=3), "gives its hidden units"),
+        (changed(*recurrent, 0, "input_size", to=4), r"layers.0.forward_weight_h' must have the shape \(2, 6\)"),
+        (changed(*recurrent, 0, "input_size", to=1 << 31), r"must have the shape \(2, 2147483650\)"),
+        (
+            changed(*recurrent, 0, "direction", to="both"),
+            "the weight 'recurrent.layers.0.backward_weight_h' is missing",
+        ),
+        (changed(*recurrent, 0, "direction", to="sideways"), "Invalid enum value 'sideways'"),
+        (changed(*recurrent, 0, "input_size", to=True), "Expected `int`, got `bool`"),
+        (changed(*nodes, 3, "op", to="system"), "network recurrent, layer 0: .*unknown operation"),
         (changed(*nodes, 3, "args", to=[3]), "layer 0: .*an argument must be an earlier node"),
         (changed(*nodes, 3, "args", to=[-1]), "layer 0: .*an argument must be an earlier node"),
         (changed(*nodes, 3, "code", to="x"), "Object contains unknown field `code`"),
         (changed(*nodes, to=cell["nodes"] * 2000), "layer 0: .*8000 nodes; 1 to 4096 are allowed"),
-        (changed("layers", 0, "cell", "outputs", to=[["h", 99]]), "layer 0: .*node 99, which does not exist"),
-        (changed("layers", 0, "cell", "name", to="../../etc"), "layer 0: a program's name must be an identifier"),
+        (changed(*recurrent, 0, "cell", "outputs", to=[["h", 99]]), "layer 0: .*node 99, which does not exist"),
+        (changed(*recurrent, 0, "cell", "name", to="../../etc"), "layer 0: a program must have a name of letters"),
     ]:
         refused(path, resealed(good, text), said)
 
@@ -542,8 +623,8 @@ def test_documents_behind_a_right_checksum(path: Path) -> None:
 def test_missing_and_wrong_tensors(path: Path) -> None:
     header, _ = split(GOLDEN.read_bytes())
     text = header["__metadata__"]["elman"]
-    entries = {"layers.0.forward.weight_h": {"dtype": "I32", "shape": [2, 5], "data_offsets": [0, 40]}}
-    refused(path, sealed(text, {}, b""), "the weight 'layers.0.forward.weight_h' is missing")
+    entries = {"recurrent.layers.0.forward_weight_h": {"dtype": "I32", "shape": [2, 5], "data_offsets": [0, 40]}}
+    refused(path, sealed(text, {}, b""), "the weight 'recurrent.layers.0.forward_weight_h' is missing")
     refused(path, sealed(text, entries, bytes(40)), "and a floating type, not .2, 5. of int32")
 
 

@@ -141,9 +141,9 @@ def edit_entry(rng: random.Random) -> bytes:
         case 3:
             del entry[rng.choice(list(entry))]
         case 4:
-            header[rng.choice(("", "__metadata__", "x" * 5000, name + "\x00", "layers.0.forward.weight_h"))] = (
-                entry.copy()
-            )
+            header[
+                rng.choice(("", "__metadata__", "x" * 5000, name + "\x00", "recurrent.layers.0.forward_weight_h"))
+            ] = entry.copy()
         case 5:
             header[name] = rng.choice(HUGE)
     return join(json.dumps(header), DATA)
@@ -151,7 +151,7 @@ def edit_entry(rng: random.Random) -> bytes:
 
 # --- claims behind a right checksum ---------------------------------------------------------------------------------
 
-PARTS = ["format", "elman", "task", "layers", "options", "vocabularies", "scaling", "training"]
+PARTS = ["format", "elman", "task", "networks", "options", "vocabularies", "scaling", "training"]
 
 
 def hostile_entry(rng: random.Random) -> bytes:
@@ -173,7 +173,7 @@ def hostile_entry(rng: random.Random) -> bytes:
 def hostile_document(rng: random.Random) -> bytes:
     """A document that is nested deeply, holds numbers beyond all bounds, or makes claims of giant sizes."""
     document = json.loads(TEXT)
-    layer = document["layers"][0]
+    layer = document["networks"]["recurrent"][0]
     node = rng.choice(layer["cell"]["nodes"])
     match rng.randrange(12):
         case 0:
@@ -201,7 +201,11 @@ def hostile_document(rng: random.Random) -> bytes:
                 ([], [["h", 99]], [["h", 0]], [["h", 3]] * 2, [["h"]], {}, [["h", -1]])
             )
         case 8:
-            document["layers"] = document["layers"] * rng.choice((2, 100, 2000))
+            layers, count = document["networks"]["recurrent"], rng.choice((2, 100, 2000))
+            if rng.random() < 0.5:
+                document["networks"]["recurrent"] = layers * count
+            else:
+                document["networks"] |= {rng.choice(("n", "", "a.b", "é\x1b")) + str(k): layers for k in range(count)}
         case 9:
             part = rng.choice(PARTS)
             if rng.random() < 0.5:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from elman.compiler.ir import Program
-from elman.compiler.verify import verify_cell
+from elman.compiler.verify import NAME, verify_cell
 from elman.errors import ModelFileError, ProgramError
 
 FORMAT = 1
@@ -22,6 +22,9 @@ MAX_ITEMS = 1 << 21
 """How many lists and objects, and commas, a document may have: decoded they take up to 20 times their bytes."""
 MAX_DEPTH = 32
 MAX_LAYERS = 1024
+"""Layers of a model, over all its networks."""
+FREE_UNITS = 1 << 16
+"""A layer may have so many units however few weights it has; more than these need as many weights in the file."""
 
 Units = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
 Scalar = str | int | float | bool | None
@@ -43,11 +46,11 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The directions in which the layer runs, as they stand in the names of its weights."""
         return ("forward", "backward") if self.direction == "both" else (self.direction,)
 
-    def weights(self, position: int) -> dict[str, tuple[int, ...]]:
-        """The names and shapes of the layer's weights in the file; the layer at `position` 0 is nearest the input."""
+    def weights(self, network: str, position: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the weights of the layer at `position` of a network; 0 is nearest the input."""
         shapes = self.cell.parameter_shapes(self.input_size, self.hidden_size, self.output_size)
         return {
-            f"layers.{position}.{direction}.{name}": shape
+            f"{network}.layers.{position}.{direction}_{name}": shape
             for direction in self.directions
             for name, shape in shapes.items()
         }
@@ -59,7 +62,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     elman: str
     task: str
-    layers: Annotated[tuple[Layer, ...], msgspec.Meta(max_length=MAX_LAYERS)]
+    networks: dict[str, Annotated[tuple[Layer, ...], msgspec.Meta(min_length=1, max_length=MAX_LAYERS)]]
     options: dict[str, Option]
     vocabularies: dict[str, dict[str, Any]]
     scaling: dict[str, list[float]]
@@ -67,7 +70,12 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def weights(self) -> dict[str, tuple[int, ...]]:
         """The names and shapes of all weights of the layers; what else a model holds is named freely."""
-        return {name: shape for k, layer in enumerate(self.layers) for name, shape in layer.weights(k).items()}
+        return {
+            name: shape
+            for network, layers in self.networks.items()
+            for position, layer in enumerate(layers)
+            for name, shape in layer.weights(network, position).items()
+        }
 
 
 def encode(document: Document) -> bytes:
@@ -104,21 +112,42 @@ def check(document: Document) -> None:
     for name in (document.task, document.elman):
         if not name.isprintable() or not 0 < len(name) <= 64:
             raise ModelFileError("the task and the version of elman must be names of 1 to 64 printable letters")
-    for k, layer in enumerate(document.layers):
-        try:
-            verify_cell(layer.cell)
-        except ProgramError as error:
-            raise ModelFileError(f"layer {k}: {short(error)}") from None
-        if layer.output_size != layer.hidden_size and all(node.size != "O" for node in layer.cell.nodes):
-            sizes = f"{layer.output_size}, not {layer.hidden_size}"
+    count = sum(len(layers) for layers in document.networks.values())
+    if count > MAX_LAYERS:
+        raise ModelFileError(f"the networks have {count:,} layers; at most {MAX_LAYERS:,} are allowed")
+    for network, layers in document.networks.items():
+        if not NAME.fullmatch(network):
             raise ModelFileError(
-                f"layer {k}: cell {layer.cell.name!r} gives its hidden units, but the output size is {sizes}"
+                f"a network must have a name of letters a-z, digits and _, at most 64, not {short(network)!r}"
             )
-        width = layer.output_size * len(layer.directions)
-        if layer.residual and layer.input_size != width:
-            raise ModelFileError(f"layer {k} is residual, but takes {layer.input_size} units and gives {width}")
+        width = layers[0].input_size
+        for position, layer in enumerate(layers):
+            width = _check_layer(layer, width, f"network {network}, layer {position}")
     for name in ("options", "vocabularies", "scaling", "training"):
         plain(getattr(document, name), name)
+
+
+def _check_layer(layer: Layer, came: int, where: str) -> int:
+    """The units that the layer puts out, when it is sound and takes the `came` units of the one below."""
+    try:
+        verify_cell(layer.cell)
+    except ProgramError as error:
+        raise ModelFileError(f"{where}: {short(error)}") from None
+    if layer.input_size != came:
+        raise ModelFileError(f"{where} takes {layer.input_size} units, but the layer below gives {came}")
+    if layer.output_size != layer.hidden_size and all(node.size != "O" for node in layer.cell.nodes):
+        sizes = f"{layer.output_size}, not {layer.hidden_size}"
+        raise ModelFileError(
+            f"{where}: cell {layer.cell.name!r} gives its hidden units, but the output size is {sizes}"
+        )
+    shapes = layer.cell.parameter_shapes(layer.input_size, layer.hidden_size, layer.output_size)
+    weights = sum(math.prod(shape) for shape in shapes.values())
+    if max(layer.input_size, layer.hidden_size, layer.output_size) > max(weights, FREE_UNITS) or not weights:
+        raise ModelFileError(f"{where} has {weights:,} weights, too few for the units that it claims")
+    width = layer.output_size * len(layer.directions)
+    if layer.residual and layer.input_size != width:
+        raise ModelFileError(f"{where} is residual, but takes {layer.input_size} units and gives {width}")
+    return width
 
 
 def check_weights(document: Document, tensors: Mapping[str, np.ndarray]) -> None:

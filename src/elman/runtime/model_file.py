@@ -31,6 +31,7 @@ from elman.runtime.document import (
     MAX_CONTAINERS,
     MAX_ITEMS,
     Document,
+    Layer,
     check,
     check_weights,
     decode,
@@ -104,29 +105,33 @@ def load(path: str | os.PathLike[str], *, task: str | None = None) -> tuple[Docu
 def describe(document: Document, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What `elman info` shows, as plain data: the task, the layers, the numbers of parameters, the sizes."""
     arrays = _arranged(tensors)
-    layers = [
-        {
-            "cell": layer.cell.name,
-            "input_size": layer.input_size,
-            "hidden_size": layer.hidden_size,
-            "output_size": layer.output_size,
-            "direction": layer.direction,
-            "residual": layer.residual,
-            "parameters": sum(math.prod(shape) for shape in layer.weights(k).values()),
-        }
-        for k, layer in enumerate(document.layers)
-    ]
+    networks = {
+        network: [_describe_layer(layer, network, position) for position, layer in enumerate(layers)]
+        for network, layers in document.networks.items()
+    }
     return {
         "task": document.task,
         "format": document.format,
         "elman": document.elman,
-        "layers": layers,
+        "networks": networks,
         "parameters": sum(array.size for array in arrays.values() if array.dtype.kind == "f"),
         "vocabularies": {name: _entries(vocabulary) for name, vocabulary in document.vocabularies.items()},
         "options": plain(document.options, "options"),
         "scaling": plain(document.scaling, "scaling"),
         "training": plain(document.training, "training"),
         "file_bytes": len(_header(encode(document), arrays)) + sum(array.nbytes for array in arrays.values()),
+    }
+
+
+def _describe_layer(layer: Layer, network: str, position: int) -> dict[str, Any]:
+    return {
+        "cell": layer.cell.name,
+        "input_size": layer.input_size,
+        "hidden_size": layer.hidden_size,
+        "output_size": layer.output_size,
+        "direction": layer.direction,
+        "residual": layer.residual,
+        "parameters": sum(math.prod(shape) for shape in layer.weights(network, position).values()),
     }
 
 
