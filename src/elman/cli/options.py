@@ -118,7 +118,7 @@ GENERATE = (
 )
 CELLS = (
     Option("latex", "bool", False, RUN, "Equations as LaTeX"),
-    Option("input_size", "int", 64, RUN, "I, for the numbers of parameters"),
+    Option("input_size", "int", 128, RUN, "I, for the numbers of parameters"),
     Option("hidden_size", "int", 128, RUN, "H, for the numbers of parameters"),
 )
 DEMO = (

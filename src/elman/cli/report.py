@@ -49,7 +49,7 @@ def figures(values: Mapping[str, float]) -> str:
 
 
 def trained(estimator: Estimator, place: Place, data: Data, test: Mapping[str, float] | None) -> str:
-    """After training: what was chosen, the best figures, where everything lies, and what to type next."""
+    """After training: what was chosen, the best figures, and where everything lies."""
     summary = estimator.summary_
     curve = place.run / "learning-curve.png"
     reason = {"epochs": "all epochs", "patience": "no gain any more", "time": "the time was up"}[summary.stopped]
@@ -65,7 +65,7 @@ def trained(estimator: Estimator, place: Place, data: Data, test: Mapping[str, f
         "run folder": f"{place.run}/ (log.jsonl, checkpoints)",
         "learning curve": str(curve) if curve.exists() else "",
     }
-    return f"{TASK_NAMES[estimator.task]}\n{block(lines)}\n\nnext\n{_next(estimator.task, place, data)}"
+    return f"{TASK_NAMES[estimator.task]}\n{block(lines)}"
 
 
 def _effort(summary: Mapping[str, Any]) -> str:
@@ -123,7 +123,8 @@ def _short(value: Any) -> str:
     )
 
 
-def _next(task: str, place: Place, data: Data) -> str:
+def following(task: str, place: Place, data: Data) -> str:
+    """What to type next."""
     model = shlex.quote(str(place.model))
     name = shlex.quote(data.test_name or data.valid_name or data.names[0])
     made = " --length 1000" if name.startswith("made:") else ""
@@ -132,7 +133,7 @@ def _next(task: str, place: Place, data: Data) -> str:
         "classify": [f"elman evaluate {model} {name}{made}", f"echo 'some text' | elman predict {model} -"],
         "tag": [f"elman evaluate {model} {name}{made}", f"echo 'The dog barks.' | elman predict {model} -"],
     }[task]
-    return "\n".join(f"  {line}" for line in [*lines, f"elman info {model}"])
+    return "\n".join(["next", *(f"  {line}" for line in [*lines, f"elman info {model}"])])
 
 
 # -- a model file ------------------------------------------------------------------------------------------------------

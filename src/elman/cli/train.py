@@ -40,7 +40,7 @@ def train(task: str, sources: Sequence[str], chosen: Mapping[str, Any]) -> None:
         place.failed()
     estimator.save(place.model)
     test = None if data.test is None else estimator.evaluate(data.test)
-    print(report.trained(estimator, place, data, test))
+    print(f"{report.trained(estimator, place, data, test)}\n\n{report.following(task, place, data)}")
 
 
 def set_threads(threads: int | None) -> None:
