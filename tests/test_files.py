@@ -163,3 +163,52 @@ def test_a_killed_process_leaves_the_old_file(target: Path) -> None:
     assert len(left) == 1, "what a kill leaves behind is one file"
     assert left[0].startswith(files.TEMPORARY_PREFIX)
     assert left[0].endswith(files.TEMPORARY_SUFFIX)
+    write_atomically(target, NEW)
+    assert names(target.parent) == sorted([*left, "model.elman"]), "it may be another process's, at work right now"
+    age(target.with_name(left[0]))
+    write_atomically(target.with_name("other"), NEW)
+    assert left[0] in names(target.parent), "only what was to become the file that is written"
+    write_atomically(target, NEW)
+    assert names(target.parent) == ["model.elman", "other"]
+
+
+def age(path: Path) -> None:
+    """As if it were written more than an hour ago."""
+    then = path.stat().st_mtime - files.STRAY_SECONDS - 1
+    os.utime(path, (then, then), follow_symlinks=False)
+
+
+def stray_of(target: Path) -> str:
+    """A name under which `target` is written."""
+    seen = []
+
+    def look() -> Iterator[bytes]:
+        seen.extend(name for name in names(target.parent) if name != target.name)
+        yield OLD
+
+    write_atomically(target, look())
+    return str(seen[0])
+
+
+def test_only_files_that_are_strays_are_swept(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = stray_of(target)
+    assert name not in names(target.parent)
+    prefix, suffix = name.rpartition("-")[0], files.TEMPORARY_SUFFIX
+    (target.parent / f"{prefix}-folder{suffix}").mkdir()
+    (target.parent / f"{prefix}-link{suffix}").symlink_to(target)
+    for other in (".elman-.part", ".elman-0123456789abcdef.part", f"{prefix}-1.part.txt", "model.elman.part", name):
+        target.with_name(other).write_bytes(OLD)
+    kept = [other for other in names(target.parent) if other != name]
+    for other in names(target.parent):
+        age(target.with_name(other))
+
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        write_atomically(target, NEW)
+        assert target.read_bytes() == NEW, "what cannot be swept stays, and the new file is there all the same"
+        assert name in names(target.parent)
+    write_atomically(target, NEW)
+    assert names(target.parent) == kept
