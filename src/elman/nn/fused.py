@@ -146,7 +146,8 @@ class FusedRun(torch.autograd.Function):
                 outputs = _by_reference(ctx.program, ctx.fused, ctx.count, inputs)
             found = reference.gradients(outputs, inputs, grads, create_graph=again)
         else:
-            found = reference.gradients(outputs, inner, grads, create_graph=False)
+            kept: bool = torch._C._autograd._get_current_graph_task_keep_graph()  # what the outer backward was told
+            found = reference.gradients(outputs, inner, grads, retain_graph=kept)
         return (None, None, None, *found)
 
 

@@ -32,7 +32,12 @@ def transformed() -> bool:
 
 
 def gradients(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grads: Sequence[Tensor | None], *, create_graph: bool
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    *,
+    create_graph: bool = False,
+    retain_graph: bool = False,
 ) -> list[Tensor | None]:
     """Autograd's gradients of `outputs`, weighted by `grads`, with respect to `inputs`; None where one needs none."""
     wanted = [t for t in inputs if t.requires_grad]
@@ -44,7 +49,7 @@ def gradients(
             [o for o, _ in pairs],
             wanted,
             [g for _, g in pairs],
-            retain_graph=True,
+            retain_graph=create_graph or retain_graph,
             create_graph=create_graph,
             allow_unused=True,
         )
