@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from elman.data.arrays import series, wide_series
 from elman.data.batching import length_batches, pad, split
 from elman.data.embeddings import read_embeddings
-from elman.data.readers import read_table
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from
+from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from, set_vectors
+from elman.models.inputs import MAX_STEPS, as_table, check_steps, fitting, known, listed, missing, place
 from elman.models.options import ClassifierOptions, documented
 from elman.nn import Head, Pool, Recurrent
 from elman.nn.head import POOLINGS, last_output
@@ -34,7 +34,13 @@ class ClassifierNetwork(nn.Module):
     """Tokens (T, B) or series (T, B, I), lengths (B) -> logits (B, V)."""
 
     def __init__(
-        self, vocabulary_size: int | None, recurrent: Recurrent, pooling: str, head_sizes: Sequence[int], classes: int, dropout: float
+        self,
+        vocabulary_size: int | None,
+        recurrent: Recurrent,
+        pooling: str,
+        head_sizes: Sequence[int],
+        classes: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.embedding = None if vocabulary_size is None else nn.Embedding(vocabulary_size, recurrent.input_size)
@@ -76,23 +82,24 @@ class SequenceClassifier(ClassifierOptions, Estimator):
 
     vocabulary_: Vocabulary | None = dataclasses.field(init=False, repr=False)
     labels_: Vocabulary = dataclasses.field(init=False, repr=False)
+    module_: ClassifierNetwork = dataclasses.field(init=False, repr=False)
 
     def check(self) -> None:
         super().check()
-        for name, known in (("level", LEVELS), ("pooling", ("auto", *POOLINGS))):
+        for name, choices in (("level", LEVELS), ("pooling", ("auto", *POOLINGS))):
             value = getattr(self, name)
-            if value not in known:
-                raise OptionError(f"--{name} is {value!r}, which is not known{did_you_mean(str(value), known)}")
-        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
-            raise OptionError(f"--class-weight is {self.class_weight!r}; it can be 'balanced', or weights by label")
+            if value not in choices:
+                raise OptionError(f"--{name} is {value!r}, which is not known{did_you_mean(str(value), choices)}")
+        self._check_whole("embedding_size", "min_count", "max_vocabulary", optional=True)
+        self._check_sizes("head_sizes")
+        _weights(self.class_weight)
 
     # -- data ----------------------------------------------------------------------------------------------------------
     def _inputs(self, data: Any) -> tuple[list[Any], Table | str]:
         """The raw inputs, and where they come from for messages."""
-        if isinstance(data, Path):
-            data = read_table(data)
+        data = as_table(data)
         if not isinstance(data, Table):
-            return list(data), "the inputs"
+            return listed(data, "the inputs"), "the inputs"
         if self.input == "*" or "," in self.input:
             names = [n for n in data.names if n != self.target] if self.input == "*" else self.input.split(",")
             return list(wide_series(data, names)), data
@@ -100,47 +107,66 @@ class SequenceClassifier(ClassifierOptions, Estimator):
 
     def _pairs(self, data: Any, labels: Any) -> tuple[list[Any], list[str], Table | str]:
         """Inputs and labels of a table, a file, or two lists."""
-        if isinstance(data, Path):
-            data = read_table(data)
+        data = as_table(data)
         inputs, where = self._inputs(data)
         if labels is None:
             if not isinstance(data, Table):
                 raise DataError("labels are missing: give y beside X, or a table with a column of labels")
             labels = data.column(self.target)
-        labels = [str(label) for label in labels]
+        labels = listed(labels, "the labels")
         if len(labels) != len(inputs):
             raise DataError(f"there are {len(inputs)} inputs and {len(labels)} labels; each input needs one")
         if not inputs:
             raise DataError("there are no sequences")
-        return inputs, labels, where
+        for index, label in enumerate(labels):
+            if missing(label):
+                raise DataError(f"{place(where, index)}: the label is missing; fill it in or leave the record out")
+        return inputs, [str(label) for label in labels], where
 
     def _find_level(self, inputs: Sequence[Any]) -> str:
         if self.level != "auto":
             return self.level
         if not isinstance(inputs[0], str):
             return "series"
-        return "word" if np.mean([len(text.split()) for text in inputs[:1000]]) >= 3 else "char"
+        texts = [text for text in inputs[:1000] if isinstance(text, str)]
+        return "word" if np.mean([len(text.split()) for text in texts]) >= 3 else "char"
+
+    def _sequences(self, inputs: Sequence[Any], where: Table | str, channels: int | None = None) -> list[Any]:
+        """Every input as its tokens, or as a series (T, I) of so many channels."""
+        found = self._series(inputs, where, channels) if self.level_ == "series" else self._tokens(inputs, where)
+        check_steps([len(sequence) for sequence in found], where)
+        return found
 
     def _tokens(self, inputs: Sequence[Any], where: Table | str) -> list[Any]:
         odd = next((i for i, text in enumerate(inputs) if not isinstance(text, str)), None)
         if odd is not None:
-            place = where.place(odd) if isinstance(where, Table) else f"{where}, record {odd + 1}"
-            raise DataError(f"{place}: expected a text, got {type(inputs[odd]).__name__}; --level series reads numbers")
+            kind = type(inputs[odd]).__name__
+            raise DataError(f"{place(where, odd)}: expected a text, got {kind}; --level series reads numbers")
         texts = [text.lower() for text in inputs] if self.lower else inputs
         return list(texts) if self.level_ == "char" else [tokenize(text, self.level_) for text in texts]
 
-    def _rows(self, inputs: Sequence[Any], where: Table | str) -> Rows:
-        """Every input as numbers: token numbers (T,) or a series (T, I)."""
-        if self.vocabulary_ is not None:
-            return [self.vocabulary_.encode(tokens) for tokens in self._tokens(inputs, where)]
+    def _series(self, inputs: Sequence[Any], where: Table | str, channels: int | None) -> Rows:
         if inputs and isinstance(inputs[0], str):
-            raise DataError("this model reads series of numbers, but the inputs are texts; give --input a column of numbers")
-        rows: Rows = list(series(inputs, where))
-        if self.fitted and rows and rows[0].shape[1] != self.module_.recurrent.input_size:  # type: ignore[union-attr]
             raise DataError(
-                f"the series have {rows[0].shape[1]} channels; the model was trained on {self.module_.recurrent.input_size}"  # type: ignore[union-attr]
+                f"{place(where, 0)}: expected a series of numbers, got a text; --input names the column of the series"
             )
+        rows: Rows = list(series(inputs, where))
+        if channels is not None and rows and rows[0].shape[1] != channels:
+            raise DataError(f"the series have {rows[0].shape[1]} channels; the model was trained on {channels}")
         return rows
+
+    def _rows(self, sequences: list[Any]) -> Rows:
+        """Every sequence as numbers: token numbers (T,) or a series (T, I)."""
+        return sequences if self.vocabulary_ is None else [self.vocabulary_.encode(tokens) for tokens in sequences]
+
+    def _read(self, data: Any) -> Rows:
+        """Unlabelled data as numbers."""
+        self._need_fit()
+        return self._rows(self._sequences(*self._inputs(data), self._channels))
+
+    @property
+    def _channels(self) -> int | None:
+        return self.module_.recurrent.input_size if self.vocabulary_ is None else None
 
     # -- learning ------------------------------------------------------------------------------------------------------
     def fit(
@@ -160,49 +186,71 @@ class SequenceClassifier(ClassifierOptions, Estimator):
         self.check()
         self.__dict__.pop("module_", None)
         inputs, labels, where = self._pairs(X, y)
-        held_inputs: list[Any] = []
-        held_labels: list[str] = []
-        held_where = where
-        if valid is not None:
-            held_inputs, held_labels, held_where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
         self.level_ = self._find_level(inputs)
         self.labels_ = Vocabulary.build([labels], unknown=None)
         if len(self.labels_) < 2:
             raise DataError(f"all labels are {labels[0]!r}; a classifier needs two or more")
-        self.vocabulary_ = None
-        if self.level_ != "series":
-            least = self.min_count or (1 if self.level_ == "char" else 2)
-            self.vocabulary_ = Vocabulary.build(self._tokens(inputs, where), min_count=least, max_size=self.max_vocabulary)
-        rows, held = self._rows(inputs, where), self._rows(held_inputs, held_where)
-        numbers, held_numbers = self._numbers(labels, where), self._numbers(held_labels, held_where)
-        if valid is None and self.valid_fraction:
-            learn, check = split(len(rows), self.valid_fraction, self.seed)
-            rows, held = [rows[i] for i in learn], [rows[i] for i in check]
-            numbers, held_numbers = numbers[learn], numbers[check]
-        with self._seeded():
-            self._build(self._recurrent(rows[0].shape[-1]))
+        learn, numbers = self._sequences(inputs, where), self._numbers(labels, where)
+        held, held_numbers = list[Any](), numbers[:0]
+        if valid is not None:
+            inputs, labels, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
+            channels = learn[0].shape[1] if self.level_ == "series" else None
+            held, held_numbers = self._sequences(inputs, where, channels), self._numbers(labels, where)
+        elif self.valid_fraction:
+            kept, out = split(len(learn), self.valid_fraction, self.seed)
+            held, held_numbers = [learn[i] for i in out], numbers[out]
+            learn, numbers = [learn[i] for i in kept], numbers[kept]
+        self._begin(learn)
+        rows, held = self._rows(learn), self._rows(held)
         if self.vocabulary_ is None:
             self._scale(rows)
-        elif self.embeddings is not None:
-            self._load_embeddings()
         trainee = _Trainee(self, rows, numbers, held, held_numbers)
-        self._train(trainee, [*rows, *held], folder, resume, progress)
+        self._train(trainee, [*rows, *held, numbers, held_numbers], folder, resume, progress)
         return self
+
+    def _begin(self, learn: Sequence[Any]) -> None:
+        """The vocabulary of the sequences to learn from, and a new network for them."""
+        self.vocabulary_, vectors = None, None
+        if self.level_ != "series":
+            least = self.min_count or (1 if self.level_ == "char" else 2)
+            self.vocabulary_ = Vocabulary.build(learn, min_count=least, max_size=self.max_vocabulary)
+        if self.embeddings is not None:
+            vectors = self._vectors()
+        size = learn[0].shape[1] if self.vocabulary_ is None else self._embedding_size(vectors)
+        with self._seeded():
+            self._build(
+                Recurrent(
+                    self.cell, size, self.hidden_size, self.num_layers,
+                    bidirectional=self.bidirectional, dropout=self.dropout, residual=self.residual,
+                )
+            )  # fmt: skip
+        if vectors is not None and self.module_.embedding is not None:
+            set_vectors(self.module_.embedding, vectors)
 
     def _numbers(self, labels: Sequence[str], where: Table | str) -> np.ndarray:
         for i, label in enumerate(labels):
             if label not in self.labels_:
-                place = where.place(i) if isinstance(where, Table) else f"{where}, record {i + 1}"
-                raise DataError(f"{place}: unknown label {label!r}{did_you_mean(label, self.labels_.tokens)}; the model knows those it was trained on")
+                raise DataError(
+                    f"{place(where, i)}: unknown label {label!r}{known(label, self.labels_.tokens)}; "
+                    "the model knows those it was trained on"
+                )
         return self.labels_.encode(labels)
 
-    def _recurrent(self, channels: int) -> Recurrent:
-        words = self.level_ in ("word", "space")
-        size = channels if self.vocabulary_ is None else self.embedding_size or (100 if words else 32)
-        return Recurrent(
-            self.cell, size, self.hidden_size, self.num_layers,
-            bidirectional=self.bidirectional, dropout=self.dropout, residual=self.residual,
-        )  # fmt: skip
+    def _vectors(self) -> np.ndarray:
+        """The vectors of the embeddings file for the vocabulary (V, D)."""
+        if self.vocabulary_ is None:
+            raise OptionError("--embeddings is for texts, but the sequences are series of numbers")
+        matrix, _ = read_embeddings(str(self.embeddings), self.vocabulary_)
+        if self.embedding_size not in (None, matrix.shape[1]):
+            raise OptionError(
+                f"{self.embeddings} has vectors of {matrix.shape[1]}; set --embedding-size {matrix.shape[1]}"
+            )
+        return matrix
+
+    def _embedding_size(self, vectors: np.ndarray | None) -> int:
+        if vectors is not None:
+            return int(vectors.shape[1])
+        return self.embedding_size or (32 if self.level_ == "char" else 100)
 
     def _build(self, recurrent: Recurrent) -> None:
         words = self.level_ in ("word", "space")
@@ -214,23 +262,14 @@ class SequenceClassifier(ClassifierOptions, Estimator):
     def _scale(self, rows: Rows) -> None:
         """Channels to mean 0 and variance 1 over the training data; the numbers are kept in the model."""
         every = np.concatenate(rows).astype(np.float64)
-        deviation = every.std(0)
-        self._set_scaling(every.mean(0), np.where(deviation > 1e-8, deviation, 1.0))
+        mean, deviation = every.mean(0), every.std(0)
+        # A constant channel stays as it is; "constant" is what float32 cannot tell apart, so that units do not matter.
+        constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-30)
+        self._set_scaling(mean, np.where(constant, 1.0, deviation))
 
     def _set_scaling(self, mean: np.ndarray, scale: np.ndarray) -> None:
-        self.module_.mean.copy_(torch.from_numpy(mean))  # type: ignore[union-attr, operator]
-        self.module_.scale.copy_(torch.from_numpy(scale))  # type: ignore[union-attr, operator]
-
-    @torch.no_grad()
-    def _load_embeddings(self) -> None:
-        assert self.vocabulary_ is not None
-        assert self.embeddings is not None
-        weight: Tensor = self.module_.embedding.weight  # type: ignore[union-attr, assignment]
-        matrix, _ = read_embeddings(self.embeddings, self.vocabulary_)
-        if matrix.shape[1] != weight.shape[1]:
-            raise OptionError(f"{self.embeddings} has vectors of {matrix.shape[1]}; set --embedding-size {matrix.shape[1]}")
-        found = as_tensor(matrix, weight)
-        weight.copy_(torch.where((found != 0).any(1, keepdim=True), found, weight))
+        self.module_.mean.copy_(torch.from_numpy(mean))
+        self.module_.scale.copy_(torch.from_numpy(scale))
 
     # -- use -----------------------------------------------------------------------------------------------------------
     @property
@@ -242,25 +281,21 @@ class SequenceClassifier(ClassifierOptions, Estimator):
     def _logits(self, rows: Rows) -> np.ndarray:
         """(N, V); sequences of similar length are read together."""
         result = np.zeros((len(rows), len(self.labels_)), np.float32)
-        lengths = np.array([len(row) for row in rows])
-        # Long sequences in small batches: the memory of a batch is that of its steps, not of its sequences.
-        size = max(1, min(256, 2_000_000 // max(1, int(lengths.max(initial=1)))))
-        for batch in length_batches(lengths, size, seed=0, epoch=0, shuffle=False):
+        lengths = np.array([len(row) for row in rows], np.int64)
+        # Long sequences in small batches: a step of a sequence costs about four numbers a unit, at most 1 GiB in all.
+        most = min(MAX_STEPS, (1 << 26) // self.module_.recurrent.output_size)
+        for batch in fitting(length_batches(lengths, 256, seed=0, epoch=0, shuffle=False), lengths, most):
             x, ends = pad([rows[i] for i in batch])
-            result[batch] = self.module_(as_tensor(x, self.module_.mean), ends).cpu().numpy()  # type: ignore[union-attr, arg-type]
+            result[batch] = self.module_(as_tensor(x, self.module_.mean), ends).cpu().numpy()
         return result
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(N, V) probabilities of the classes, in the order of `classes_`."""
-        self._need_fit()
-        inputs, where = self._inputs(X)
-        return torch.from_numpy(self._logits(self._rows(inputs, where))).double().softmax(1).numpy()
+        return torch.from_numpy(self._logits(self._read(X))).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> list[str]:
         """The likeliest label of each sequence."""
-        self._need_fit()
-        inputs, where = self._inputs(X)
-        return self.labels_.decode(self._logits(self._rows(inputs, where)).argmax(1))
+        return self.labels_.decode(self._logits(self._read(X)).argmax(1))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Accuracy."""
@@ -270,7 +305,8 @@ class SequenceClassifier(ClassifierOptions, Estimator):
         """loss (nats per sequence), accuracy, macro_f1."""
         self._need_fit()
         inputs, labels, where = self._pairs(X, y)
-        return self._figures(self._rows(inputs, where), self._numbers(labels, where))
+        rows = self._rows(self._sequences(inputs, where, self._channels))
+        return self._figures(rows, self._numbers(labels, where))
 
     def _figures(self, rows: Rows, numbers: np.ndarray) -> dict[str, float]:
         logits = torch.from_numpy(self._logits(rows)).double()
@@ -280,15 +316,16 @@ class SequenceClassifier(ClassifierOptions, Estimator):
 
     def class_weights(self, numbers: np.ndarray) -> Tensor | None:
         """How much each class counts in the loss (V), or None."""
-        if self.class_weight is None:
+        given = _weights(self.class_weight)
+        if given is None:
             return None
-        if isinstance(self.class_weight, str):
+        if isinstance(given, str):
             counts = np.bincount(numbers, minlength=len(self.labels_))
             return torch.tensor(len(numbers) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-        for label in self.class_weight:
+        for label in given:
             if label not in self.labels_:
-                raise OptionError(f"--class-weight names the label {label!r}{did_you_mean(label, self.labels_.tokens)}")
-        return torch.tensor([float(self.class_weight.get(label, 1.0)) for label in self.labels_.tokens])
+                raise OptionError(f"--class-weight names the unknown label {label!r}{known(label, self.classes_)}")
+        return torch.tensor([given.get(label, 1.0) for label in self.labels_.tokens])
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
@@ -298,9 +335,10 @@ class SequenceClassifier(ClassifierOptions, Estimator):
     def _scaling(self) -> dict[str, list[float]]:
         if self.vocabulary_ is not None:
             return {}
-        return {"mean": self.module_.mean.tolist(), "scale": self.module_.scale.tolist()}  # type: ignore[union-attr, operator]
+        return {"mean": self.module_.mean.tolist(), "scale": self.module_.scale.tolist()}
 
     def _restore(self, doc: Document) -> None:
+        self.class_weight = _weights(self.class_weight)
         self.labels_ = Vocabulary.from_json_data(doc.vocabularies["labels"])
         self.level_ = doc.vocabularies["level"]["level"]
         if self.level_ not in LEVELS[1:]:
@@ -311,6 +349,24 @@ class SequenceClassifier(ClassifierOptions, Estimator):
             self._set_scaling(np.array(doc.scaling["mean"], np.float64), np.array(doc.scaling["scale"], np.float64))
 
 
+def _weights(given: Any) -> dict[str, float] | str | None:
+    """The class weights as they are used; lists of "label=weight" are how a model file keeps them. OptionError."""
+    if given is None or given == "balanced":
+        return given  # type: ignore[no-any-return]
+    try:
+        if isinstance(given, Mapping):
+            found = {str(label): float(weight) for label, weight in given.items()}
+        elif isinstance(given, list):
+            found = {label: float(weight) for label, _, weight in (pair.rpartition("=") for pair in given)}
+        else:
+            found = {}
+    except (TypeError, ValueError, AttributeError):
+        found = {}
+    if not found or not all(0 < weight < np.inf for weight in found.values()):
+        raise OptionError(f"--class-weight is {given!r}; it can be 'balanced', or weights above 0 by label")
+    return found
+
+
 class _Trainee:
     """What the loop trains: shuffled batches of sequences of similar length."""
 
@@ -318,18 +374,21 @@ class _Trainee:
     monitor = "accuracy"
     maximize = True
 
-    def __init__(self, model: SequenceClassifier, rows: Rows, numbers: np.ndarray, held: Rows, held_numbers: np.ndarray) -> None:
+    def __init__(
+        self, model: SequenceClassifier, rows: Rows, numbers: np.ndarray, held: Rows, held_numbers: np.ndarray
+    ) -> None:
         self.model, self.module = model, model.module_
         self.rows, self.numbers, self.held, self.held_numbers = rows, numbers, held, held_numbers
-        self.lengths = np.array([len(row) for row in rows])
+        self.lengths = np.array([len(row) for row in rows], np.int64)
         self.weights = model.class_weights(numbers)
 
     def epoch(self, number: int) -> list[np.ndarray]:
-        return list(length_batches(self.lengths, self.model.batch_size, seed=self.model.seed, epoch=number))
+        batches = length_batches(self.lengths, self.model.batch_size, seed=self.model.seed, epoch=number)
+        return fitting(batches, self.lengths)
 
     def loss(self, batch: np.ndarray, carry: Any) -> tuple[Tensor, int, None]:
         x, lengths = pad([self.rows[i] for i in batch])
-        logits = self.module(as_tensor(x, self.module.mean), lengths)  # type: ignore[arg-type]
+        logits = self.module(as_tensor(x, self.module.mean), lengths)
         weights = None if self.weights is None else self.weights.to(logits.device)
         return nn.functional.cross_entropy(logits, as_tensor(self.numbers[batch], logits), weights), len(batch), None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +50,9 @@ class Estimator(EstimatorOptions, ABC):
         """Change options by name; OptionError for an unknown one."""
         for name, value in options.items():
             if name not in self.option_names():
-                raise OptionError(f"{type(self).__name__} has no option {name!r}{did_you_mean(name, self.option_names())}")
+                raise OptionError(
+                    f"{type(self).__name__} has no option {name!r}{did_you_mean(name, self.option_names())}"
+                )
             setattr(self, name, value)
         return self
 
@@ -64,13 +67,8 @@ class Estimator(EstimatorOptions, ABC):
 
     def check(self) -> None:
         """Raises OptionError for options that cannot work, before anything is read or built."""
-        for name in ("hidden_size", "num_layers", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be a whole number, 1 or more, not {value!r}")
-        for name in ("dropout", "valid_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be from 0 to below 1, not {getattr(self, name)!r}")
+        self._check_whole("hidden_size", "num_layers", "batch_size")
+        self._check_share("dropout", "valid_fraction")
         for one in [self.cell] if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell:
             cells.named(one)
         try:
@@ -79,21 +77,52 @@ class Estimator(EstimatorOptions, ABC):
             raise OptionError(f"--device {self.device!r} cannot be used: {str(error).splitlines()[0]}") from None
         self.training_options()
 
+    def _check_whole(self, *names: str, least: int = 1, optional: bool = False) -> None:
+        """OptionError unless these options are whole numbers, or None where that is allowed."""
+        for name in names:
+            value = getattr(self, name)
+            if not (value is None and optional) and (type(value) is not int or value < least):
+                none = ", or none" if optional else ""
+                flag = name.replace("_", "-")
+                raise OptionError(f"--{flag} must be a whole number, {least} or more{none}, not {value!r}")
+
+    def _check_share(self, *names: str) -> None:
+        """OptionError unless these options are numbers from 0 to below 1."""
+        for name in names:
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise OptionError(f"--{name.replace('_', '-')} must be a number from 0 to below 1, not {value!r}")
+
+    def _check_sizes(self, name: str) -> None:
+        """OptionError unless the option is a list of whole numbers, 1 or more."""
+        value = getattr(self, name)
+        if not isinstance(value, list | tuple) or any(type(size) is not int or size < 1 for size in value):
+            raise OptionError(f"--{name.replace('_', '-')} must be whole numbers such as 64,32, not {value!r}")
+
     # -- training ------------------------------------------------------------------------------------------------------
     def _train(
-        self, trainee: Trainee, data: Iterable[np.ndarray], folder: Path | None, resume: bool, progress: Progress | None
+        self,
+        trainee: Trainee,
+        data: Iterable[np.ndarray | str],
+        folder: Path | None,
+        resume: bool,
+        progress: Progress | None,
     ) -> Summary:
         """Run the loop; the module is then in evaluation mode, with the best weights."""
         fingerprint = {
             "task": self.task,
             "data": digest(data),
+            "vocabularies": digest([json.dumps(self._vocabularies())]),
             **{n: _plain(v) for n, v in self.get_params().items() if n not in TRAINING},
             "cell": [layer.program.name for layer in _layers(trainee.module)],
         }
-        self.summary_ = fit(
-            trainee, self.training_options(), folder=folder, resume=resume, fingerprint=fingerprint, progress=progress
-        )
-        self.module_.eval()
+        options = self.training_options()
+        try:
+            self.summary_ = fit(
+                trainee, options, folder=folder, resume=resume, fingerprint=fingerprint, progress=progress
+            )
+        finally:
+            self.module_.eval()  # also after Ctrl-C or a loss that is NaN
         return self.summary_
 
     def _seeded(self) -> Any:
@@ -143,13 +172,11 @@ class Estimator(EstimatorOptions, ABC):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The estimator of a model file, ready to predict. Raises ModelFileError for a file that is none of this task."""
+        """The estimator of a model file, ready to predict. Raises ModelFileError for any file that is not one."""
         return cls.restored(path, *model_file.load(path, task=cls.task))
 
     @classmethod
-    def restored(
-        cls, path: str | os.PathLike[str], doc: document.Document, tensors: Mapping[str, np.ndarray]
-    ) -> Self:
+    def restored(cls, path: str | os.PathLike[str], doc: document.Document, tensors: Mapping[str, np.ndarray]) -> Self:
         """The estimator of a document and its tensors, as `elman.runtime.load` reads them from `path`."""
         try:
             known = {n: v for n, v in doc.options.items() if n in cls.option_names() and n not in ("cell", "device")}
@@ -157,11 +184,15 @@ class Estimator(EstimatorOptions, ABC):
             estimator.check()
             estimator._restore(doc)
             _set_weights(estimator.module_, tensors)
-            estimator.cell = [TracedCell(layer.program) for layer in _layers(estimator.module_.get_submodule("recurrent"))]
+            estimator.cell = [
+                TracedCell(layer.program) for layer in _layers(estimator.module_.get_submodule("recurrent"))
+            ]
             if doc.training:
                 estimator.summary_ = Summary(**doc.training)
         except (DataError, OptionError, TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
-            raise ModelFileError(f"cannot load {os.fspath(path)!r}: its parts do not fit together ({str(error)[:200]})") from None
+            raise ModelFileError(
+                f"cannot load {os.fspath(path)!r}: its parts do not fit together ({str(error)[:200]})"
+            ) from None
         estimator.module_.eval()
         return estimator
 
@@ -178,10 +209,11 @@ class _Seeded:
         torch.set_rng_state(self.state)
 
 
-def digest(arrays: Iterable[np.ndarray]) -> str:
+def digest(parts: Iterable[np.ndarray | str]) -> str:
     """The identity of the data: a run may be resumed on the same data only."""
     total = hashlib.sha256()
-    for array in arrays:
+    for part in parts:
+        array = np.frombuffer(part.encode("utf-8", "surrogatepass"), np.uint8) if isinstance(part, str) else part
         total.update(str((array.dtype, array.shape)).encode())
         total.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
     return total.hexdigest()[:16]
@@ -216,7 +248,8 @@ def recurrent_from(doc: document.Document, name: str, dropout: float) -> Recurre
     if not layers:
         raise DataError(f"the network {name!r} is missing")
     return Recurrent(
-        [TracedCell(layer.cell) for layer in layers], layers[0].input_size, [layer.hidden_size for layer in layers], len(layers),
+        [TracedCell(layer.cell) for layer in layers],
+        layers[0].input_size, [layer.hidden_size for layer in layers], len(layers),
         output_size=[layer.output_size for layer in layers], direction=[layer.direction for layer in layers],
         dropout=dropout, residual=any(layer.residual for layer in layers),
     )  # fmt: skip
@@ -245,3 +278,10 @@ def initial_linear(linear: nn.Linear) -> nn.Linear:
 def as_tensor(array: np.ndarray, like: Tensor) -> Tensor:
     """A numpy array on the device of `like`."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
+
+
+@torch.no_grad()
+def set_vectors(embedding: nn.Embedding, vectors: np.ndarray) -> None:
+    """The vectors (V, D) of a file, but for rows of zeros: words that the file does not have keep their own."""
+    found = as_tensor(vectors, embedding.weight)
+    embedding.weight.copy_(torch.where((found != 0).any(1, keepdim=True), found, embedding.weight))

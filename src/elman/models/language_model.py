@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elman.data.batching import pad, streams
+from elman.data.batching import length_batches, pad, streams
 from elman.data.readers import read_text
 from elman.data.vocabulary import Vocabulary, check_level, detokenize, tokenize
 from elman.errors import DataError, OptionError
 from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from
+from elman.models.inputs import fitting, listed
 from elman.models.options import LanguageModelOptions, documented
+from elman.models.sampling import check as check_sampling
 from elman.models.sampling import draw
 from elman.nn import Recurrent
 from elman.nn.recurrent import State
@@ -26,12 +28,16 @@ from elman.training.progress import Progress
 
 IGNORED = -100  # a target that is not counted: starts of documents, and what fills up the last row of the streams
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
+WINDOW = 256  # steps that are read at once where nothing is learnt
+MOST_LOGITS = 1 << 25  # logits that are held at once where nothing is learnt: 128 MiB
 
 
 class LanguageNetwork(nn.Module):
     """Embedding, recurrent layers, output: tokens (T, B) -> logits (T, B, V) and the state to carry on."""
 
-    def __init__(self, vocabulary_size: int, embedding_size: int, recurrent: Recurrent, dropout: float, tied: bool) -> None:
+    def __init__(
+        self, vocabulary_size: int, embedding_size: int, recurrent: Recurrent, dropout: float, tied: bool
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
@@ -68,22 +74,26 @@ class LanguageModel(LanguageModelOptions, Estimator):
     task: ClassVar[str] = "language-model"
 
     vocabulary_: Vocabulary = dataclasses.field(init=False, repr=False)
+    module_: LanguageNetwork = dataclasses.field(init=False, repr=False)
 
     def check(self) -> None:
         super().check()
         check_level(self.level)
-        if self.bptt < 1:
-            raise OptionError(f"--bptt must be 1 step or more, not {self.bptt}")
-        reach = self.bptt_reach or self.bptt
-        if reach < self.bptt or reach % self.bptt:
-            raise OptionError(f"--bptt-reach must be a multiple of --bptt ({self.bptt}), not {reach}")
+        self._check_whole("bptt", "min_count")
+        self._check_whole("bptt_reach", "embedding_size", "max_vocabulary", optional=True)
+        if self._reach % self.bptt:
+            raise OptionError(f"--bptt-reach must be a multiple of --bptt ({self.bptt}), not {self._reach}")
+
+    @property
+    def _reach(self) -> int:
+        return self.bptt if self.bptt_reach is None else self.bptt_reach
 
     # -- text to numbers -----------------------------------------------------------------------------------------------
     def _documents(self, text: str | Sequence[str] | Path) -> list[list[str] | str]:
         """Token sequences: one for each document, or for each line."""
         if isinstance(text, Path):
             text = read_text(text)
-        documents = [text] if isinstance(text, str) else list(text)
+        documents = [text] if isinstance(text, str) else list(text) if isinstance(text, Iterable) else [text]
         if not all(isinstance(d, str) for d in documents):
             raise DataError("a language model is given a text, a list of texts or a Path")
         if self.lines if self.lines is not None else self.level != "char":
@@ -96,8 +106,21 @@ class LanguageModel(LanguageModelOptions, Estimator):
         v = self.vocabulary_
         parts: list[Any] = []
         for document in documents:
-            parts += [[v.start_index], v.encode(document), [v.end_index]]
+            parts += [[v.start_index], self._numbers(document), [v.end_index]]
         return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
+
+    def _numbers(self, document: Sequence[str]) -> np.ndarray:
+        """The numbers of a document's tokens; a "<s>" that is written in it is a word, and starts nothing."""
+        v = self.vocabulary_
+        numbers = v.encode(document)
+        marks = (numbers == v.start_index) | (numbers == v.end_index)
+        return np.where(marks, v.encode([UNKNOWN]), numbers) if marks.any() else numbers
+
+    def _characters(self, documents: Sequence[Sequence[str]]) -> int | None:
+        """The characters of documents of words as elman writes them, with line ends; None: tokens are characters."""
+        if self.level == "char":
+            return None
+        return sum(len(detokenize(document, self.level)) + 1 for document in documents)
 
     def _targets(self, stream: np.ndarray) -> np.ndarray:
         """What follows each place; a start token is not to be predicted."""
@@ -117,13 +140,8 @@ class LanguageModel(LanguageModelOptions, Estimator):
         """Learn from a text, a list of texts, or a Path; `valid` decides which weights are kept (default: the last
         `valid_fraction` of the text is held out). folder, resume, progress: see `elman.training.fit`."""
         self.check()
-        documents = self._documents(text)
-        if valid is None and self.valid_fraction:
-            documents, held_out = _hold_out(documents, self.valid_fraction)
-        else:
-            held_out = [] if valid is None else self._documents(valid)
-        if not any(len(d) for d in documents):
-            raise DataError("the text to learn from is empty")
+        self.__dict__.pop("module_", None)
+        documents, held_out = self._parts(text, valid)
         self.vocabulary_ = Vocabulary.build(
             documents, min_count=self.min_count, max_size=self.max_vocabulary, unknown=UNKNOWN, start=START, end=END
         )
@@ -131,10 +149,21 @@ class LanguageModel(LanguageModelOptions, Estimator):
         with self._seeded():
             self.module_ = self._network().to(self.device)
         held = self._encode(held_out)
-        characters = sum(len(t) for d in held_out for t in d) if self.level != "char" else None
-        trainee = _Trainee(self, stream, held, characters)
+        trainee = _Trainee(self, stream, held, self._characters(held_out))
         self._train(trainee, [stream, held], folder, resume, progress)
         return self
+
+    def _parts(self, text: Any, valid: Any) -> tuple[list[list[str] | str], list[list[str] | str]]:
+        """The documents to learn from and those held out."""
+        documents = [d for d in self._documents(text) if d]
+        if not documents:
+            raise DataError("the text to learn from is empty")
+        if valid is None:
+            return _hold_out(documents, self.valid_fraction) if self.valid_fraction else (documents, [])
+        held_out = [d for d in self._documents(valid) if d]
+        if not held_out:
+            raise DataError("the text for validation is empty")
+        return documents, held_out
 
     def _network(self) -> LanguageNetwork:
         embedding = self.embedding_size or (64 if self.level == "char" and not self.tied else self.hidden_size)
@@ -147,12 +176,12 @@ class LanguageModel(LanguageModelOptions, Estimator):
     def evaluate(self, text: str | Sequence[str] | Path) -> dict[str, float]:
         """loss (nats per token), perplexity, bits_per_character over a text, and the share of unknown tokens."""
         self._need_fit()
-        documents = self._documents(text)
-        stream = self._encode(documents)
-        if len(stream) < 2:
+        documents = [d for d in self._documents(text) if d]
+        if not documents:
             raise DataError("the text to evaluate is empty")
-        figures = self._figures(stream, sum(len(t) for d in documents for t in d) if self.level != "char" else None)
-        return figures | {"unknown": float(np.mean(stream == self.vocabulary_.unknown_index))}
+        stream = self._encode(documents)
+        unknown = np.count_nonzero(stream == self.vocabulary_.unknown_index) / sum(len(d) for d in documents)
+        return self._figures(stream, self._characters(documents)) | {"unknown": float(unknown)}
 
     def _figures(self, stream: np.ndarray, characters: int | None) -> dict[str, float]:
         total, count = self._nats(stream)
@@ -164,7 +193,6 @@ class LanguageModel(LanguageModelOptions, Estimator):
             "bits_per_character": total / letters / math.log(2),
         }
 
-    @torch.no_grad()
     def _nats(self, stream: np.ndarray) -> tuple[float, int]:
         """Nats over a stream and the number of predicted tokens, read as parallel rows of 2,000 places or more."""
         rows = max(1, min(64, len(stream) // 2000))
@@ -172,34 +200,44 @@ class LanguageModel(LanguageModelOptions, Estimator):
         filling = rows * length - (len(stream) - 1)
         inputs = np.concatenate([stream[:-1], np.zeros(filling, np.int64)]).reshape(rows, length).T
         targets = np.concatenate([self._targets(stream), np.full(filling, IGNORED)]).reshape(rows, length).T
-        total, count, state = 0.0, 0, None
-        for a in range(0, length, 256):
-            x, y = (as_tensor(part[a : a + 256], self._weight) for part in (inputs, targets))
-            logits, state = self.module_(x, state)
-            losses = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=IGNORED, reduction="sum")
-            total, count = total + float(losses), count + int((y != IGNORED).sum())
-        return total, count
+        return float(sum(nats.sum() for nats in self._losses(inputs, targets))), int((targets != IGNORED).sum())
+
+    @torch.no_grad()
+    def _losses(self, inputs: np.ndarray, targets: np.ndarray, lengths: Any = None) -> Iterator[np.ndarray]:
+        """Nats of every place (t, B) of inputs and targets (T, B), 0 where the target is IGNORED, window by window with
+        the state carried on: the memory does not grow with the text."""
+        steps, state = max(1, min(WINDOW, MOST_LOGITS // (inputs.shape[1] * len(self.vocabulary_)))), None
+        for a in range(0, len(inputs), steps):
+            x, y = (as_tensor(part[a : a + steps], self._weight) for part in (inputs, targets))
+            left = None if lengths is None else np.clip(lengths - a, 0, len(x))
+            logits, state = self.module_(x, state, left)
+            logits, y = logits.flatten(0, 1), y.flatten()
+            nats = nn.functional.cross_entropy(logits, y, ignore_index=IGNORED, reduction="none")
+            yield nats.view(x.shape).double().cpu().numpy()
 
     @property
     def _weight(self) -> Tensor:
-        return self.module_.embedding.weight  # type: ignore[union-attr, return-value]
+        return self.module_.embedding.weight
 
-    @torch.no_grad()
     def score(self, sentences: Sequence[str], batch_size: int = 64) -> list[dict[str, float]]:
         """For each sentence, from its start to its end token: log_probability (nats), tokens, perplexity."""
         self._need_fit()
-        results = []
-        for a in range(0, len(sentences), batch_size):
-            documents = [s if self.level == "char" else tokenize(s, self.level) for s in sentences[a : a + batch_size]]
-            tokens, lengths = pad([self._encode([d]) for d in documents])
-            inputs, targets = as_tensor(tokens[:-1], self._weight), as_tensor(tokens[1:], self._weight)
-            logits, _ = self.module_(inputs, None, lengths - 1)
-            nats = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
-            for b, length in enumerate(lengths.tolist()):
-                total = float(nats[: length - 1, b].double().sum())
-                mean = total / (length - 1)
-                results.append({"log_probability": -total, "tokens": length - 1, "perplexity": math.exp(min(mean, 700.0))})
-        return results
+        sentences = listed(sentences, "the sentences to score")
+        odd = next((s for s in sentences if not isinstance(s, str)), None)
+        if odd is not None:
+            raise DataError(f"a sentence to score is a text, not {type(odd).__name__}")
+        encoded = [self._encode([s if self.level == "char" else tokenize(s, self.level)]) for s in sentences]
+        lengths = np.array([len(numbers) - 1 for numbers in encoded], np.int64)
+        nats = np.zeros(len(encoded))
+        for batch in fitting(length_batches(lengths, batch_size, seed=0, epoch=0, shuffle=False), lengths):
+            tokens, _ = pad([encoded[i] for i in batch])
+            inside = np.arange(len(tokens) - 1)[:, None] < lengths[batch]
+            targets = np.where(inside, tokens[1:], IGNORED)
+            nats[batch] = sum(part.sum(0) for part in self._losses(tokens[:-1], targets, lengths[batch]))
+        return [
+            {"log_probability": -total, "tokens": count, "perplexity": math.exp(min(total / count, 700.0))}
+            for total, count in zip(nats.tolist(), lengths.tolist())
+        ]
 
     def predict(self, sentences: Sequence[str]) -> list[dict[str, float]]:
         """The scores of the sentences, one each."""
@@ -215,11 +253,10 @@ class LanguageModel(LanguageModelOptions, Estimator):
         top_p: float | None = None,
         seed: int | None = None,
     ) -> str:
-        """`prompt` continued by up to `length` sampled tokens; with `lines`, an end token ends it."""
-        tokens = tokenize(prompt, self.level)
-        return detokenize([*tokens, *self.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)], self.level)
+        """`prompt` continued by up to `length` sampled tokens; an end token ends it."""
+        drawn = self.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        return detokenize([*tokenize(prompt, self.level), *drawn], self.level)
 
-    @torch.no_grad()
     def stream(
         self,
         prompt: str,
@@ -236,19 +273,39 @@ class LanguageModel(LanguageModelOptions, Estimator):
         that together reach this probability (Holtzman et al. 2020). seed: the same seed gives the same text.
         """
         self._need_fit()
-        if length < 0:
-            raise OptionError(f"--length must be 0 or more, not {length}")
+        check_sampling(temperature, top_k, top_p)
+        if type(length) is not int or length < 0:
+            raise OptionError(f"--length must be a whole number, 0 or more, not {length!r}")
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
+            raise OptionError(f"--seed must be a whole number from 0 to 2**63 - 1, not {seed!r}")
+        if not isinstance(prompt, str):
+            raise DataError(f"a prompt is a text, not {type(prompt).__name__}")
         generator = torch.Generator()
         if seed is None:
             generator.seed()
         else:
             generator.manual_seed(seed)
+        numbers = self._numbers(tokenize(prompt, self.level))
+        return self._drawn(numbers, length, generator, temperature, top_k, top_p)
+
+    @torch.no_grad()
+    def _drawn(
+        self,
+        prompt: np.ndarray,
+        length: int,
+        generator: torch.Generator,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+    ) -> Iterator[str]:
         v = self.vocabulary_
-        first = np.concatenate([[v.start_index], v.encode(tokenize(prompt, self.level))]).astype(np.int64)
-        logits, state = self.module_(as_tensor(first[:, None], self._weight))
+        state = None
+        first = as_tensor(np.concatenate([[v.start_index], prompt]).astype(np.int64)[:, None], self._weight)  # (T, 1)
+        for a in range(0, len(first), WINDOW):
+            logits, state = self.module_(first[a : a + WINDOW], state)
         never = [i for i in (v.unknown_index, v.start_index) if i is not None]
         for _ in range(length):
-            token = draw(logits[-1, 0].float().cpu(), generator, temperature, top_k, top_p, never)
+            token = draw(logits[-1, 0].cpu(), generator, temperature, top_k, top_p, never)
             if token == v.end_index:
                 return
             yield v.tokens[token]
@@ -267,15 +324,22 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
 
 def _hold_out(documents: list[Any], fraction: float) -> tuple[list[Any], list[Any]]:
-    """The documents, and the last part of them for validation: whole documents, or the end of the only one."""
+    """The documents, and the last part of them for validation: whole documents, or the last tokens of a few."""
     if len(documents) >= 10:
         cut = len(documents) - max(1, round(len(documents) * fraction))
         return documents[:cut], documents[cut:]
-    last = documents[-1] if documents else ""
-    cut = len(last) - round(sum(len(d) for d in documents) * fraction)
-    if cut < 1:
+    wanted = max(1, round(sum(len(d) for d in documents) * fraction))
+    kept, held_out = list(documents), list[Any]()
+    while wanted and kept:
+        last = kept.pop()
+        cut = max(0, len(last) - wanted)
+        if cut:
+            kept.append(last[:cut])
+        held_out.insert(0, last[cut:])
+        wanted -= len(last) - cut
+    if not kept:
         raise DataError("the text is too short to hold out a part for validation; give --valid, or --valid-fraction 0")
-    return [*documents[:-1], last[:cut]], [last[cut:]]
+    return kept, held_out
 
 
 class _Trainee:
@@ -291,7 +355,7 @@ class _Trainee:
         self.inputs = as_tensor(streams(stream[:-1], rows), model._weight)
         self.targets = as_tensor(streams(model._targets(stream), rows), model._weight)
         self.k1 = model.bptt
-        self.reach = (model.bptt_reach or model.bptt) // model.bptt
+        self.reach = model._reach // model.bptt
 
     def epoch(self, number: int) -> range:
         return range(0, len(self.inputs), self.k1)
@@ -304,12 +368,16 @@ class _Trainee:
         stop = min(start + self.k1, len(self.inputs))
         logits, state = self.module(self.inputs[begin:stop], history[0])
         targets = self.targets[start:stop].flatten()
-        loss = nn.functional.cross_entropy(logits[start - begin :].flatten(0, 1), targets, ignore_index=IGNORED)
+        count = int((targets != IGNORED).sum())
+        total = nn.functional.cross_entropy(
+            logits[start - begin :].flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum"
+        )
         carried = tuple(tuple(s.detach() for s in part) for part in state)
         kept = history[len(history) - self.reach + 1 :] if len(history) >= self.reach else history
         if kept and kept[0] is None:  # the zeros before the first step, as tensors: a checkpoint holds tensors
-            kept = (self.module.recurrent.zero_state(self.inputs.shape[1]), *kept[1:])  # type: ignore[union-attr, operator]
-        return loss, int((targets != IGNORED).sum()), (*(kept if self.reach > 1 else ()), carried)
+            kept = (tuple(part.zeros(self.inputs.shape[1]) for part in self.module.recurrent.parts()), *kept[1:])
+        # A short window may hold nothing but a start token: its loss is 0, where a mean over nothing would be NaN.
+        return total / max(1, count), count, (*(kept if self.reach > 1 else ()), carried)
 
     def validate(self) -> dict[str, float]:
         return self.model._figures(self.held_out, self.characters) if len(self.held_out) > 1 else {}

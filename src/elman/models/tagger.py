@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from elman.data.batching import length_batches, pad, split
 from elman.data.embeddings import read_embeddings
-from elman.data.readers import read_table
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
-from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from
+from elman.errors import DataError, OptionError
+from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from, set_vectors
+from elman.models.inputs import as_table, check_steps, fitting, known, listed, missing, place
 from elman.models.options import TaggerOptions, documented
 from elman.nn import Head, Recurrent
 from elman.nn.head import last_output
@@ -27,12 +27,15 @@ from elman.runtime.document import Document
 from elman.training.metrics import accuracy, span_f1
 from elman.training.progress import Progress
 
+LETTERS = 100
+"""A longer word is read by so many of its first and of its last letters: one freak must not widen a whole batch."""
+
 Sentences = list[list[str]]
 _SPAN_TAG = re.compile(r"O|[BI]-.+")
 
 
 class TaggerNetwork(nn.Module):
-    """Words (T, B), which of the batch's distinct words each one is (T, B), their letters (K, U) -> logits (T, B, V)."""
+    """Words (T, B), which of the batch's U distinct words each is (T, B), their letters (K, U) -> logits (T, B, V)."""
 
     def __init__(
         self, words: int, letters: int, word_size: int, recurrent: Recurrent, characters: Recurrent | None,
@@ -53,7 +56,9 @@ class TaggerNetwork(nn.Module):
             if isinstance(module, nn.Linear):
                 initial_linear(module)
 
-    def forward(self, words: Tensor, which: Tensor, letters: Tensor, letter_counts: Any, lengths: Any, unknown: int) -> Tensor:
+    def forward(
+        self, words: Tensor, which: Tensor, letters: Tensor, letter_counts: Any, lengths: Any, unknown: int
+    ) -> Tensor:
         if self.training and self.word_dropout:  # words turn unknown now and then, so that the letters are learnt from
             hidden = torch.rand(words.shape, device=words.device) < self.word_dropout
             words = words.masked_fill(hidden, unknown)
@@ -84,43 +89,56 @@ class SequenceTagger(TaggerOptions, Estimator):
     words_: Vocabulary = dataclasses.field(init=False, repr=False)
     letters_: Vocabulary = dataclasses.field(init=False, repr=False)
     tags_: Vocabulary = dataclasses.field(init=False, repr=False)
+    module_: TaggerNetwork = dataclasses.field(init=False, repr=False)
 
     def check(self) -> None:
         super().check()
-        if self.word_size < 1 or self.letter_size < 1 or self.letter_hidden_size < 0:
-            raise OptionError("--word-size and --letter-size must be 1 or more, --letter-hidden-size 0 or more")
-        if not 0 <= self.word_dropout < 1:
-            raise OptionError(f"--word-dropout must be from 0 to below 1, not {self.word_dropout}")
+        self._check_whole("word_size", "letter_size", "min_count")
+        self._check_whole("letter_hidden_size", least=0)
+        self._check_whole("max_vocabulary", optional=True)
+        self._check_share("word_dropout")
+        self._check_sizes("head_sizes")
 
     # -- data ----------------------------------------------------------------------------------------------------------
     def _sentences(self, data: Any) -> tuple[Sentences, Table | str]:
         """The words of every sentence, and where they come from for messages."""
-        if isinstance(data, Path):
-            data = read_table(data)
+        data = as_table(data)
         where: Table | str = data if isinstance(data, Table) else "the sentences"
-        sentences = list(data.column(self.input) if isinstance(data, Table) else data)
-        for i, words in enumerate(sentences):
-            if isinstance(words, str) or not all(isinstance(word, str) for word in words):
-                raise DataError(f"{_place(where, i)}: a sentence is a list of words, not {type(words).__name__}")
+        sentences: Sentences = []
+        for i, words in enumerate(
+            data.column(self.input) if isinstance(data, Table) else listed(data, "the sentences")
+        ):
+            if isinstance(words, str | bytes) or not isinstance(words, Iterable):
+                raise DataError(f"{place(where, i)}: a sentence is a list of words, not {type(words).__name__}")
+            sentences.append(list(words))
+            odd = next((word for word in sentences[-1] if not isinstance(word, str)), None)
+            if odd is not None:
+                raise DataError(f"{place(where, i)}: a word is a text, not {type(odd).__name__}")
+        check_steps([len(words) for words in sentences], where)
         return sentences, where
 
     def _pairs(self, data: Any, tags: Any) -> tuple[Sentences, Sentences, Table | str]:
-        if isinstance(data, Path):
-            data = read_table(data)
+        data = as_table(data)
         sentences, where = self._sentences(data)
         if tags is None:
             if not isinstance(data, Table):
                 raise DataError("tags are missing: give y beside X, or a table with a column of tags")
             tags = data.column(self.target or ("upos" if "upos" in data.names else "tags"))
-        tags = list(tags)
+        tags = listed(tags, "the tags")
         if len(tags) != len(sentences):
-            raise DataError(f"there are {len(sentences)} sentences and {len(tags)} lists of tags; each sentence needs one")
+            raise DataError(
+                f"there are {len(sentences)} sentences and {len(tags)} lists of tags; each sentence needs one"
+            )
         for i, (words, own) in enumerate(zip(sentences, tags)):
-            if isinstance(own, str) or len(own) != len(words):
-                count = "one text" if isinstance(own, str) else f"{len(own)} tags"
-                raise DataError(f"{_place(where, i)}: {len(words)} words but {count}; each word needs one tag")
+            if isinstance(own, str | bytes) or not isinstance(own, Iterable):
+                raise DataError(f"{place(where, i)}: the tags of a sentence are a list, not {type(own).__name__}")
+            tags[i] = list(own)
+            if len(tags[i]) != len(words):
+                raise DataError(f"{place(where, i)}: {len(words)} words but {len(tags[i])} tags; each word needs one")
+            if any(missing(tag) for tag in tags[i]):
+                raise DataError(f"{place(where, i)}: a tag is missing; fill it in or leave the sentence out")
         if not any(sentences):
-            raise DataError("there are no words to learn from")
+            raise DataError("there are no words in the sentences")
         return sentences, [[str(tag) for tag in own] for own in tags], where
 
     def _fold(self, words: Sequence[str]) -> list[str]:
@@ -130,8 +148,10 @@ class SequenceTagger(TaggerOptions, Estimator):
         for i, own in enumerate(tags):
             for tag in own:
                 if tag not in self.tags_:
-                    hint = did_you_mean(tag, self.tags_.tokens)
-                    raise DataError(f"{_place(where, i)}: unknown tag {tag!r}{hint}; the model knows those it was trained on")
+                    raise DataError(
+                        f"{place(where, i)}: unknown tag {tag!r}{known(tag, self.tags_.tokens)}; "
+                        "the model knows those it was trained on"
+                    )
         return [self.tags_.encode(own) for own in tags]
 
     # -- learning ------------------------------------------------------------------------------------------------------
@@ -150,37 +170,45 @@ class SequenceTagger(TaggerOptions, Estimator):
         valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
         """
         self.check()
+        self.__dict__.pop("module_", None)
         sentences, tags, where = self._pairs(X, y)
-        held: Sentences = []
-        held_tags: Sentences = []
-        held_where = where
-        if valid is not None:
-            held, held_tags, held_where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
         self.tags_ = Vocabulary.build(tags, unknown=None)
-        numbers, held_numbers = self._numbers(tags, where), self._numbers(held_tags, held_where)
-        if valid is None and self.valid_fraction:
-            learn, check = split(len(sentences), self.valid_fraction, self.seed)
-            held, held_numbers = [sentences[i] for i in check], [numbers[i] for i in check]
-            sentences, numbers = [sentences[i] for i in learn], [numbers[i] for i in learn]
+        sentences, numbers = _with_words(sentences, self._numbers(tags, where))
+        held: Sentences = []
+        held_numbers: list[np.ndarray] = []
+        if valid is not None:
+            held, tags, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
+            held, held_numbers = _with_words(held, self._numbers(tags, where))
+        elif self.valid_fraction:
+            kept, out = split(len(sentences), self.valid_fraction, self.seed)
+            held, held_numbers = [sentences[i] for i in out], [numbers[i] for i in out]
+            sentences, numbers = [sentences[i] for i in kept], [numbers[i] for i in kept]
+        self._begin(sentences)
+        data = ["\n".join("\t".join(words) for words in part) for part in (sentences, held)]
+        trainee = _Trainee(self, sentences, numbers, held, held_numbers)
+        self._train(trainee, [*data, *numbers, *held_numbers], folder, resume, progress)
+        return self
+
+    def _begin(self, sentences: Sentences) -> None:
+        """The vocabularies of the sentences to learn from, and a new network for them."""
         self.words_ = Vocabulary.build(
             (self._fold(words) for words in sentences), min_count=self.min_count, max_size=self.max_vocabulary
         )
         self.letters_ = Vocabulary.build(word for words in sentences for word in words)
+        vectors = None if self.embeddings is None else self._vectors()
         with self._seeded():
             letters = None
             if self.letter_hidden_size:
-                letters = Recurrent(self.cell, self.letter_size, self.letter_hidden_size, bidirectional=True)
+                first = self.cell if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell[0]
+                letters = Recurrent(first, self.letter_size, self.letter_hidden_size, bidirectional=True)
             wide = self.word_size + (0 if letters is None else letters.output_size)
             recurrent = Recurrent(
                 self.cell, wide, self.hidden_size, self.num_layers,
                 bidirectional=self.bidirectional, dropout=self.dropout, residual=self.residual,
             )  # fmt: skip
             self._build(recurrent, letters)
-        if self.embeddings is not None:
-            self._load_embeddings()
-        data = [np.array([word for words in s for word in words]) for s in (sentences, held)]
-        self._train(_Trainee(self, sentences, numbers, held, held_numbers), [*data, *numbers, *held_numbers], folder, resume, progress)
-        return self
+        if vectors is not None:
+            set_vectors(self.module_.words, vectors)
 
     def _build(self, recurrent: Recurrent, letters: Recurrent | None) -> None:
         network = TaggerNetwork(
@@ -189,22 +217,21 @@ class SequenceTagger(TaggerOptions, Estimator):
         )  # fmt: skip
         self.module_ = network.to(self.device)
 
-    @torch.no_grad()
-    def _load_embeddings(self) -> None:
-        weight: Tensor = self.module_.words.weight  # type: ignore[union-attr, assignment]
+    def _vectors(self) -> np.ndarray:
+        """The vectors of the embeddings file for the vocabulary (V, D)."""
         matrix, _ = read_embeddings(str(self.embeddings), self.words_)
         if matrix.shape[1] != self.word_size:
             raise OptionError(f"{self.embeddings} has vectors of {matrix.shape[1]}; set --word-size {matrix.shape[1]}")
-        found = as_tensor(matrix, weight)
-        weight.copy_(torch.where((found != 0).any(1, keepdim=True), found, weight))
+        return matrix
 
     def batch(self, sentences: Sequence[Sequence[str]]) -> tuple[Any, ...]:
         """The network's arguments for some sentences."""
-        like: Tensor = self.module_.words.weight  # type: ignore[union-attr, assignment]
+        like = self.module_.words.weight
         words, lengths = pad([self.words_.encode(self._fold(s)) for s in sentences])
         distinct = {word: place for place, word in enumerate(dict.fromkeys(w for s in sentences for w in s))}
         which, _ = pad([np.array([distinct[w] for w in s], np.int64) for s in sentences])
-        letters, counts = pad([self.letters_.encode(word) for word in distinct] or [np.zeros(0, np.int64)])
+        spelled = [word if len(word) <= 2 * LETTERS else word[:LETTERS] + word[-LETTERS:] for word in distinct]
+        letters, counts = pad([self.letters_.encode(word) for word in spelled or [""]])
         unknown = self.words_.unknown_index
         return (as_tensor(words, like), as_tensor(which, like), as_tensor(letters, like), counts, lengths, unknown)
 
@@ -213,7 +240,8 @@ class SequenceTagger(TaggerOptions, Estimator):
     def _logits(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """(T, V) for each sentence."""
         result: list[np.ndarray] = [np.zeros((0, len(self.tags_)), np.float32)] * len(sentences)
-        for places in length_batches([len(s) for s in sentences], 64, seed=0, epoch=0, shuffle=False):
+        lengths = [len(s) for s in sentences]
+        for places in fitting(length_batches(lengths, 64, seed=0, epoch=0, shuffle=False), lengths):
             chosen = [sentences[i] for i in places]
             logits = self.module_(*self.batch(chosen)).cpu().numpy()
             for column, i in enumerate(places):
@@ -247,7 +275,7 @@ class SequenceTagger(TaggerOptions, Estimator):
         return figures.get("f1", figures["accuracy"])
 
     def evaluate(self, X: Any, y: Any = None) -> dict[str, float]:
-        """loss (nats per word), accuracy, accuracy_unknown (words never seen in training), and for BIO tags
+        """loss (nats per word), accuracy, accuracy_unknown (words that are not in the vocabulary), and for BIO tags
         precision, recall and f1 of whole spans."""
         self._need_fit()
         sentences, tags, where = self._pairs(X, y)
@@ -270,7 +298,9 @@ class SequenceTagger(TaggerOptions, Estimator):
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
-        return {n: v.to_json_data() for n, v in (("words", self.words_), ("letters", self.letters_), ("tags", self.tags_))}
+        return {
+            n: v.to_json_data() for n, v in (("words", self.words_), ("letters", self.letters_), ("tags", self.tags_))
+        }
 
     def _restore(self, doc: Document) -> None:
         self.words_, self.letters_, self.tags_ = (
@@ -280,8 +310,10 @@ class SequenceTagger(TaggerOptions, Estimator):
         self._build(recurrent_from(doc, "recurrent", self.dropout), letters)
 
 
-def _place(where: Table | str, i: int) -> str:
-    return where.place(i) if isinstance(where, Table) else f"{where}, number {i + 1}"
+def _with_words(sentences: Sentences, numbers: list[np.ndarray]) -> tuple[Sentences, list[np.ndarray]]:
+    """Without the empty sentences, which teach nothing."""
+    full = [i for i, words in enumerate(sentences) if words]
+    return [sentences[i] for i in full], [numbers[i] for i in full]
 
 
 class _Trainee:
@@ -290,15 +322,21 @@ class _Trainee:
     unit = "words"
 
     def __init__(
-        self, model: SequenceTagger, sentences: Sentences, numbers: list[np.ndarray], held: Sentences, held_numbers: list[np.ndarray]
+        self,
+        model: SequenceTagger,
+        sentences: Sentences,
+        numbers: list[np.ndarray],
+        held: Sentences,
+        held_numbers: list[np.ndarray],
     ) -> None:
         self.model, self.module = model, model.module_
         self.sentences, self.numbers, self.held, self.held_numbers = sentences, numbers, held, held_numbers
-        self.lengths = np.array([len(words) for words in sentences])
+        self.lengths = np.array([len(words) for words in sentences], np.int64)
         self.monitor, self.maximize = ("f1" if model.spans else "accuracy"), True
 
     def epoch(self, number: int) -> list[np.ndarray]:
-        return list(length_batches(self.lengths, self.model.batch_size, seed=self.model.seed, epoch=number))
+        batches = length_batches(self.lengths, self.model.batch_size, seed=self.model.seed, epoch=number)
+        return fitting(batches, self.lengths)
 
     def loss(self, batch: np.ndarray, carry: Any) -> tuple[Tensor, int, None]:
         arguments = self.model.batch([self.sentences[i] for i in batch])

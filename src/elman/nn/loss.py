@@ -1,4 +1,4 @@
-"""Losses over sequences of different lengths: steps beyond a sequence's length do not count."""
+"""Losses over sequences of different lengths: steps beyond a sequence's length do not count, whatever they hold."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from elman.errors import OptionError
+from elman.errors import DataError, OptionError, did_you_mean
+from elman.nn import ragged
 
 Reduction = Literal["step", "sequence", "sum"]
+REDUCTIONS = ("step", "sequence", "sum")
 
 
 def cross_entropy(
@@ -18,29 +20,54 @@ def cross_entropy(
     """Categorical cross-entropy, nats: logits (T, B, V), targets (T, B) -> a scalar.
 
     weight (V): how much each class counts. reduction: "step", the (weighted) mean over all true steps; "sequence",
-    summed over a sequence's steps, then the mean over sequences; "sum", over everything.
+    summed over a sequence's steps, then the mean over sequences; "sum", over everything. No steps at all: 0.
     """
-    each = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), weight, reduction="none").view(targets.shape)
-    shares = torch.ones_like(each) if weight is None else weight[targets]
-    return _reduce(each, shares, lengths, reduction)
+    _check(logits, targets, logits.shape[:2] if logits.dim() == 3 else None, reduction)
+    inside = None if lengths is None else _inside(logits, lengths)
+    if inside is not None:
+        # Masked before the softmax, as 0 times the gradient of a NaN would be NaN.
+        logits, targets = logits.masked_fill(~inside, 0.0), targets.masked_fill(~inside[..., 0], 0)
+    flat = targets.flatten()
+    each = nn.functional.cross_entropy(logits.flatten(0, 1), flat, weight, reduction="none")
+    shares = torch.ones_like(each) if weight is None else weight[flat]
+    return _reduce(each.view(targets.shape), shares.view(targets.shape), inside, reduction)
 
 
-def binary_cross_entropy(logits: Tensor, targets: Tensor, lengths: Any = None, *, reduction: Reduction = "step") -> Tensor:
+def binary_cross_entropy(
+    logits: Tensor, targets: Tensor, lengths: Any = None, *, reduction: Reduction = "step"
+) -> Tensor:
     """Binary cross-entropy, nats, summed over the labels of a step: logits and targets (in [0, 1]) (T, B, K), or (T, B)
     for one label -> a scalar. reduction: as in `cross_entropy`."""
-    each = nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
-    each = each.sum(-1) if each.dim() == 3 else each
-    return _reduce(each, torch.ones_like(each), lengths, reduction)
+    _check(logits, targets, logits.shape if logits.dim() in (2, 3) else None, reduction)
+    if logits.dim() == 2:
+        logits, targets = logits[..., None], targets[..., None]
+    inside = None if lengths is None else _inside(logits, lengths)
+    if inside is not None:
+        logits, targets = logits.masked_fill(~inside, 0.0), targets.masked_fill(~inside, 0)
+    each = nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").sum(-1)
+    return _reduce(each, torch.ones_like(each), inside, reduction)
 
 
-def _reduce(each: Tensor, shares: Tensor, lengths: Any, reduction: str) -> Tensor:
+def _check(logits: Tensor, targets: Tensor, wanted: torch.Size | None, reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise OptionError(f"unknown reduction {reduction!r}{did_you_mean(str(reduction), REDUCTIONS)}")
+    if wanted is None or targets.shape != wanted:
+        raise DataError(
+            f"the logits have the shape {tuple(logits.shape)} and the targets {tuple(targets.shape)}; "
+            "a loss over sequences takes (T, B, ...), both with the same T and B"
+        )
+
+
+def _inside(logits: Tensor, lengths: Any) -> Tensor:
+    """Which steps are true ones: booleans (T, B, 1)."""
+    steps, batch = logits.shape[:2]
+    return ragged.inside(ragged.checked_lengths(lengths, steps, batch), logits)
+
+
+def _reduce(each: Tensor, shares: Tensor, inside: Tensor | None, reduction: str) -> Tensor:
     """each, shares (T, B): the loss of every step and how much the step counts."""
-    if reduction not in ("step", "sequence", "sum"):
-        raise OptionError(f"unknown reduction {reduction!r} (known: step, sequence, sum)")
-    if lengths is not None:
-        ends = torch.as_tensor(lengths, device=each.device)
-        inside = torch.arange(each.shape[0], device=each.device)[:, None] < ends
-        each, shares = each.masked_fill(~inside, 0.0), shares.masked_fill(~inside, 0.0)
+    if inside is not None:
+        each, shares = each.masked_fill(~inside[..., 0], 0.0), shares.masked_fill(~inside[..., 0], 0.0)
     if reduction == "step":
         return each.sum() / shares.sum().clamp(min=torch.finfo(each.dtype).tiny)
-    return each.sum() / (each.shape[1] if reduction == "sequence" else 1)
+    return each.sum() / (max(1, each.shape[1]) if reduction == "sequence" else 1)
