@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import sys
 from typing import Any
 
 import msgspec
@@ -180,6 +182,29 @@ def test_labels_of_reused_names() -> None:
         "p_2 = s2 ∘ s2\n"
         "h'  = tanh(W_h·[s1, c'] + b_h) + p_2"
     )
+
+
+def test_names_inside_called_cells_are_labels_too() -> None:
+    program = cells.with_output(cells.lstm, "identity").program
+    assert dict(program.labels).keys() == {"i", "f", "g", "o"}
+    assert as_text(program) == LSTM + "\ny' = W_y·h' + b_y"
+
+
+def test_tracing_leaves_profilers_alone() -> None:
+    """A cell may be traced under a profiler or a debugger, which keep their hooks."""
+
+    def fresh() -> Program:
+        return cells.elman_rnn("tanh").program
+
+    profiler = cProfile.Profile()
+    assert profiler.runcall(fresh).same_step(cells.rnn.program)
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name))
+    try:
+        fresh()
+    finally:
+        sys.setprofile(None)
+    assert "affine" in calls
 
 
 def test_labels_and_documentation_do_not_change_the_step() -> None:

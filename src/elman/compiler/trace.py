@@ -7,6 +7,7 @@ output (the first state) and whatever is tied to it H; where nothing ties the ou
 
 from __future__ import annotations
 
+import dis
 import inspect
 import linecache
 import math
@@ -38,6 +39,7 @@ class Tracer:
         self.classes: list[int] = []  # the size class of each node
         self.parent = [_INPUT, _NUMBER]  # union-find over size classes
         self.state_classes: dict[int, str] = {}
+        self.local_names: dict[str, Symbol] = {}  # what the author calls the values
         self.uses: dict[str, str] = {}  # weight name -> "an affine map" or "a per-unit parameter"
 
     # -- errors -------------------------------------------------------------------------------------------------------
@@ -52,6 +54,22 @@ class Tracer:
                 return describe_line(frame.f_code, frame.f_lineno)
             frame = frame.f_back
         return describe_line(self.code, self.line)
+
+    def look(self) -> None:
+        """Notes the line of the cell that is running and the names that its values have there.
+
+        The frames are read at every operation, not by a hook of the interpreter, which profilers and debuggers need.
+        A name that is bound after the last operation is that of a result, or of nothing.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code in self.codes:
+                values = {k: v for k, v in frame.f_locals.items() if type(v) is Symbol and v._tracer is self}
+                self.local_names.update(values)
+            if frame.f_code is self.code:
+                self.line = frame.f_lineno
+                return
+            frame = frame.f_back
 
     # -- size classes -------------------------------------------------------------------------------------------------
     def find(self, size: int) -> int:
@@ -84,6 +102,7 @@ class Tracer:
     def place(self, position: int, size: int) -> Symbol:
         """The symbol of the node at `position`; a new node takes the size class `size`."""
         # Sizes are symbols only at the end: until then the node carries none, and its class stands beside it.
+        self.look()
         if position == len(self.classes):
             self.classes.append(size)
         return Symbol(self, position)
@@ -223,7 +242,7 @@ def trace(function: Callable[..., Any], name: str, states: tuple[str, ...], **ab
         size = tracer.new_class()
         tracer.state_classes[size] = state
         symbols.append(tracer.add(Node("state", name=state), size))
-    results, local_names = _call(tracer, function, (x, *symbols, Weights(tracer)))
+    results = _call(tracer, function, (x, *symbols, Weights(tracer)))
     given = results if isinstance(results, tuple) else (results,)
     whole = f"return every new state, in order: return {', '.join(states)}"
     if results is None:
@@ -236,7 +255,7 @@ def trace(function: Callable[..., Any], name: str, states: tuple[str, ...], **ab
             whole + (f" ({', '.join(missing)} did not come back)" if missing else " and nothing else"),
         )
     final = [tracer.symbol(value, f"the new {state}") for value, state in zip(given, states)]
-    labels = {key: value.position for key, value in local_names.items() if type(value) is Symbol}
+    labels = {key: value.position for key, value in tracer.local_names.items()}
     program = tracer.finish(states, final, labels, **about)
     try:
         return verify_cell(program)
@@ -245,25 +264,22 @@ def trace(function: Callable[..., Any], name: str, states: tuple[str, ...], **ab
         raise CellError(f"cell {name!r}, {where}: its program was refused: {error}") from None
 
 
-def _call(tracer: Tracer, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
-    """The function's result and its local names at its end; Python's own errors become CellErrors."""
-    local_names: dict[str, Any] = {}
-
-    def watch(frame: FrameType, event: str, _: Any) -> None:
-        if event == "return" and frame.f_code is tracer.code:
-            local_names.update(frame.f_locals)
-            tracer.line = frame.f_lineno
-
-    before = sys.getprofile()
-    sys.setprofile(watch)
+def _call(tracer: Tracer, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The function's result; Python's own errors become CellErrors."""
     try:
-        return function(*arguments), local_names
+        results = function(*arguments)
     except CellError:
         raise
     except Exception as error:
         raise _explained(tracer, error) from error
-    finally:
-        sys.setprofile(before)
+    returns = [
+        i.positions.lineno for i in dis.get_instructions(tracer.code) if i.opname.startswith("RETURN_") and i.positions
+    ]
+    after = [line for line in returns if line is not None and line >= tracer.line]
+    tracer.line = min(
+        after, default=tracer.line
+    )  # what is wrong with the results is said of the line that returns them
+    return results
 
 
 def _explained(tracer: Tracer, error: Exception) -> CellError:
