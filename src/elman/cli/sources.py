@@ -57,20 +57,21 @@ class Reading:
         if right and task and right != task:
             raise DataError(f"{source} is made for {right}, not for {task}; try `elman train {right} {source}`")
         count = self.count if self.count is not None else TRAIN_COUNT if part == "train" else TEST_COUNT
-        return make(source, count, self._lengths(), len(PARTS) * self.seed + PARTS.index(part))
+        return make(source, count, self._lengths(source, part), len(PARTS) * self.seed + PARTS.index(part))
 
     def validation(self) -> Reading:
         """The same, with a tenth as many made sequences."""
         return Reading(**{**vars(self), "count": max(1, (self.count or TRAIN_COUNT) // 10)})
 
-    def _lengths(self) -> int | tuple[int, int]:
-        if self.length is None:
-            return LENGTH
-        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", self.length, re.ASCII)
+    def _lengths(self, source: str, part: str) -> int | tuple[int, int]:
+        """One number N is exactly N to judge by, and 1 to N to learn a rule from, which shows on short sequences."""
+        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", self.length or str(LENGTH), re.ASCII)
         if found is None:
             raise OptionError(f"--length must be a number such as 20, or two as 1-20, not {self.length!r}")
-        low, high = found[1], found[2]
-        return int(low) if high is None else (int(low), int(high))
+        low, high = int(found[1]), found[2]
+        if high is not None:
+            return low, int(high)
+        return (min(1, low), low) if part != "test" and MADE_TASKS.get(source) == "classify" else low
 
 
 def plain_lines(table: Table) -> bool:

@@ -137,19 +137,20 @@ class Recurrent(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Fresh weights, as a new layer has them."""
-        init.default_(self)
+        """Fresh weights, as a new layer has them; on the meta device there are none to fill."""
+        if not any(weight.is_meta for weight in self.parameters()):
+            init.default_(self)
 
     def parts(self) -> Iterator[Part]:
         """Every layer and direction, in the order of the state."""
-        for layer in self._layers():
+        for layer in self.each_layer():
             yield from layer.parts()
 
     def stack(self) -> list[tuple[int, Program, str, str, list[int]]]:
         """(layer, program, direction, back end asked for, units of the states) of every part, for `elman.explain`."""
         return [
             (number, part.program, part.direction, self.backend, part.state_sizes)
-            for number, layer in enumerate(self._layers())
+            for number, layer in enumerate(self.each_layer())
             for part in layer.parts()
         ]
 
@@ -162,11 +163,11 @@ class Recurrent(nn.Module):
         lengths (B): steps of each sequence, in any order and integer type, zeros allowed; outputs beyond are zero.
         Raises DataError for shapes that do not fit.
         """
-        x, single = self._time_major(x)
+        x, single = self.time_major(x)
         steps = None if lengths is None else ragged.checked_lengths(lengths, x.shape[0], x.shape[1])
-        first = self._first_states(x, state, single)
+        first = self.first_states(x, state, single)
         output, final, every = x, [], []  # type: Tensor, list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]
-        for number, layer in enumerate(self._layers()):
+        for number, layer in enumerate(self.each_layer()):
             came, outputs = output, []
             for part in layer.parts():
                 sequences, last = op.run(
@@ -190,12 +191,13 @@ class Recurrent(nn.Module):
             output = output.transpose(0, 1)
         return (output, tuple(final), tuple(every)) if every_state else (output, tuple(final))
 
-    def _layers(self) -> Iterator[Layer]:
+    def each_layer(self) -> Iterator[Layer]:
+        """The layers, lowest first."""
         for layer in self.layers:
             assert isinstance(layer, Layer)
             yield layer
 
-    def _time_major(self, x: Tensor) -> tuple[Tensor, bool]:
+    def time_major(self, x: Tensor) -> tuple[Tensor, bool]:
         """(x (T, B, I), whether it is one sequence without a batch)."""
         if not isinstance(x, Tensor):
             raise DataError(f"the input must be a tensor, with lengths= where sequences differ, not {type(x).__name__}")
@@ -207,7 +209,7 @@ class Recurrent(nn.Module):
             return x[:, None], True
         return (x.transpose(0, 1) if self.batch_first else x), False
 
-    def _first_states(self, x: Tensor, state: State | None, single: bool) -> Sequence[tuple[Tensor, ...]]:
+    def first_states(self, x: Tensor, state: State | None, single: bool) -> Sequence[tuple[Tensor, ...]]:
         parts = list(self.parts())
         if state is None:
             return [part.zeros(x.shape[1]) for part in parts]
