@@ -17,9 +17,10 @@ from elman.data.embeddings import read_embeddings
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from, set_vectors
+from elman.models.estimator import Estimator, as_tensor, initial_embedding, initial_linear, set_vectors
 from elman.models.inputs import MAX_STEPS, as_table, check_steps, fitting, known, listed, missing, place
 from elman.models.options import ClassifierOptions, documented
+from elman.models.restoring import scaling_from, vocabulary_from
 from elman.nn import Head, Pool, Recurrent
 from elman.nn.head import POOLINGS, last_output
 from elman.runtime.document import Document
@@ -43,13 +44,12 @@ class ClassifierNetwork(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.embedding = None if vocabulary_size is None else nn.Embedding(vocabulary_size, recurrent.input_size)
-        if self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, std=0.1)
+        size = recurrent.input_size
+        self.embedding = None if vocabulary_size is None else initial_embedding(vocabulary_size, size)
         self.mean: Tensor
         self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(recurrent.input_size))
-        self.register_buffer("scale", torch.ones(recurrent.input_size))
+        self.register_buffer("mean", torch.zeros(size, device="cpu"))
+        self.register_buffer("scale", torch.ones(size, device="cpu"))
         self.dropout = nn.Dropout(dropout)
         self.recurrent = recurrent
         self.pool = Pool(pooling, recurrent.output_size)
@@ -224,6 +224,7 @@ class SequenceClassifier(ClassifierOptions, Estimator):
                     bidirectional=self.bidirectional, dropout=self.dropout, residual=self.residual,
                 )
             )  # fmt: skip
+        self.module_.to(self.device)
         if vectors is not None and self.module_.embedding is not None:
             set_vectors(self.module_.embedding, vectors)
 
@@ -256,8 +257,7 @@ class SequenceClassifier(ClassifierOptions, Estimator):
         words = self.level_ in ("word", "space")
         pooling = self.pooling if self.pooling != "auto" else "max" if words else "last"
         tokens = None if self.vocabulary_ is None else len(self.vocabulary_)
-        network = ClassifierNetwork(tokens, recurrent, pooling, self.head_sizes, len(self.labels_), self.dropout)
-        self.module_ = network.to(self.device)
+        self.module_ = ClassifierNetwork(tokens, recurrent, pooling, self.head_sizes, len(self.labels_), self.dropout)
 
     def _scale(self, rows: Rows) -> None:
         """Channels to mean 0 and variance 1 over the training data; the numbers are kept in the model."""
@@ -295,7 +295,8 @@ class SequenceClassifier(ClassifierOptions, Estimator):
 
     def predict(self, X: Any) -> list[str]:
         """The likeliest label of each sequence."""
-        return self.labels_.decode(self._logits(self._read(X)).argmax(1))
+        logits = self._logits(self._read(X))
+        return self.labels_.decode(logits.argmax(1))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Accuracy."""
@@ -339,14 +340,14 @@ class SequenceClassifier(ClassifierOptions, Estimator):
 
     def _restore(self, doc: Document) -> None:
         self.class_weight = _weights(self.class_weight)
-        self.labels_ = Vocabulary.from_json_data(doc.vocabularies["labels"])
-        self.level_ = doc.vocabularies["level"]["level"]
-        if self.level_ not in LEVELS[1:]:
-            raise DataError("the level of the tokens is not known")
-        self.vocabulary_ = None if self.level_ == "series" else Vocabulary.from_json_data(doc.vocabularies["tokens"])
-        self._build(recurrent_from(doc, "recurrent", self.dropout))
+        self.labels_ = vocabulary_from(doc, "labels")
+        self.level_ = doc.vocabularies.get("level", {}).get("level", "")
+        if self.level_ not in LEVELS[1:] or self.level not in ("auto", self.level_):
+            raise DataError("the level of the tokens is not known, or not the one of the options")
+        self.vocabulary_ = None if self.level_ == "series" else vocabulary_from(doc, "tokens", "unknown")
+        self._build(self._recurrent_from(doc, None if self.vocabulary_ is None else self.embedding_size))
         if self.vocabulary_ is None:
-            self._set_scaling(np.array(doc.scaling["mean"], np.float64), np.array(doc.scaling["scale"], np.float64))
+            self._set_scaling(*scaling_from(doc, self.module_.recurrent.input_size))
 
 
 def _weights(given: Any) -> dict[str, float] | str | None:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 import elman
 from elman import cells
 from elman.cells import TracedCell
-from elman.errors import DataError, ModelFileError, OptionError, did_you_mean
-from elman.models.options import EstimatorOptions
+from elman.errors import DataError, ElmanError, ModelFileError, OptionError, did_you_mean
+from elman.models import restoring
+from elman.models.options import EstimatorOptions, fields
 from elman.nn import Recurrent
-from elman.nn.recurrent import Layer
 from elman.runtime import document, model_file
 from elman.training.loop import Trainee, fit
 from elman.training.options import Summary, TrainingOptions
@@ -69,6 +69,10 @@ class Estimator(EstimatorOptions, ABC):
         """Raises OptionError for options that cannot work, before anything is read or built."""
         self._check_whole("hidden_size", "num_layers", "batch_size")
         self._check_share("dropout", "valid_fraction")
+        for field in fields(type(self)):
+            value, kind = getattr(self, field.name), str(field.type)
+            if kind.startswith("bool") and type(value) is not bool and not (value is None and "None" in kind):
+                raise OptionError(f"--{field.name.replace('_', '-')} must be true or false, not {value!r}")
         for one in [self.cell] if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell:
             cells.named(one)
         try:
@@ -114,7 +118,7 @@ class Estimator(EstimatorOptions, ABC):
             "data": digest(data),
             "vocabularies": digest([json.dumps(self._vocabularies())]),
             **{n: _plain(v) for n, v in self.get_params().items() if n not in TRAINING},
-            "cell": [layer.program.name for layer in _layers(trainee.module)],
+            "cell": [layer.program.name for layer in restoring.layers_of(trainee.module)],
         }
         options = self.training_options()
         try:
@@ -148,7 +152,14 @@ class Estimator(EstimatorOptions, ABC):
 
     @abstractmethod
     def _restore(self, doc: document.Document) -> None:
-        """Build `module_` and all that belongs to it from a document; the weights are loaded afterwards."""
+        """Build `module_` and all that belongs to it from a document, with its weights still on the meta device."""
+
+    def _recurrent_from(self, doc: document.Document, input_size: int | None) -> Recurrent:
+        """The network "recurrent" of a document, when it is the one that the options describe."""
+        return restoring.recurrent_from(
+            doc, "recurrent", input_size=input_size, hidden_size=self.hidden_size, num_layers=self.num_layers,
+            bidirectional=getattr(self, "bidirectional", False), dropout=self.dropout, residual=self.residual,
+        )  # fmt: skip
 
     def _scaling(self) -> dict[str, list[float]]:
         return {}
@@ -157,12 +168,12 @@ class Estimator(EstimatorOptions, ABC):
         """Write the model as one file, whole or not at all. Raises ModelFileError where it cannot be written."""
         self._need_fit()
         networks = {
-            name: tuple(_layer_document(layer, module.residual) for layer in _layers(module))
+            name: tuple(restoring.layer_document(layer, module.residual) for layer in restoring.layers_of(module))
             for name, module in self.module_.named_children()
             if isinstance(module, Recurrent)
         }
         options = {n: _plain(v) for n, v in self.get_params().items() if n != "cell"}
-        options["cell"] = [layer.program.name for layer in _layers(self.module_)]
+        options["cell"] = [layer.program.name for layer in restoring.layers_of(self.module_)]
         training = dataclasses.asdict(self.summary_) if "summary_" in self.__dict__ else {}
         doc = document.Document(
             format=document.FORMAT, elman=elman.__version__, task=self.task, networks=networks, options=options,
@@ -179,19 +190,21 @@ class Estimator(EstimatorOptions, ABC):
     def restored(cls, path: str | os.PathLike[str], doc: document.Document, tensors: Mapping[str, np.ndarray]) -> Self:
         """The estimator of a document and its tensors, as `elman.runtime.load` reads them from `path`."""
         try:
-            known = {n: v for n, v in doc.options.items() if n in cls.option_names() and n not in ("cell", "device")}
-            estimator = cls(**known)  # type: ignore[arg-type]
+            estimator = cls(**restoring.options_from(doc))
             estimator.check()
-            estimator._restore(doc)
-            _set_weights(estimator.module_, tensors)
-            estimator.cell = [
-                TracedCell(layer.program) for layer in _layers(estimator.module_.get_submodule("recurrent"))
-            ]
-            if doc.training:
-                estimator.summary_ = Summary(**doc.training)
-        except (DataError, OptionError, TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
+            with torch.device(
+                "meta"
+            ):  # a claim of any size costs nothing, until the weights are there that bear it out
+                estimator._restore(doc)
+            restoring.set_weights(estimator.module_, tensors)
+            if set(doc.networks) != {n for n, m in estimator.module_.named_children() if isinstance(m, Recurrent)}:
+                raise DataError("there is a network that is not part of the model")
+            estimator.cell = [TracedCell(layer.cell) for layer in doc.networks["recurrent"]]
+            if summary := restoring.summary_from(doc):
+                estimator.summary_ = summary
+        except (ElmanError, TypeError, ValueError, KeyError, OverflowError, RuntimeError) as error:
             raise ModelFileError(
-                f"cannot load {os.fspath(path)!r}: its parts do not fit together ({str(error)[:200]})"
+                f"cannot load {os.fspath(path)!r}: its parts do not fit together ({document.short(error)})"
             ) from None
         estimator.module_.eval()
         return estimator
@@ -230,41 +243,13 @@ def _plain(value: Any) -> Any:
     return getattr(value, "name", str(value))
 
 
-def _layers(module: nn.Module) -> list[Layer]:
-    return [m for m in module.modules() if isinstance(m, Layer)]
-
-
-def _layer_document(layer: Layer, residual: bool) -> document.Layer:
-    wide = layer.output_size * len(layer.directions)
-    return document.Layer(
-        cell=layer.program, input_size=layer.input_size, hidden_size=layer.hidden_size, output_size=layer.output_size,
-        direction=layer.direction, residual=residual and wide == layer.input_size,
-    )  # fmt: skip
-
-
-def recurrent_from(doc: document.Document, name: str, dropout: float) -> Recurrent:
-    """The recurrent network `name` of a model file, with fresh weights."""
-    layers = doc.networks.get(name)
-    if not layers:
-        raise DataError(f"the network {name!r} is missing")
-    return Recurrent(
-        [TracedCell(layer.cell) for layer in layers],
-        layers[0].input_size, [layer.hidden_size for layer in layers], len(layers),
-        output_size=[layer.output_size for layer in layers], direction=[layer.direction for layer in layers],
-        dropout=dropout, residual=any(layer.residual for layer in layers),
-    )  # fmt: skip
-
-
-@torch.no_grad()
-def _set_weights(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
-    parameters = dict(module.named_parameters())
-    if set(parameters) != set(tensors):
-        odd = sorted(set(parameters) ^ set(tensors))[0]
-        raise DataError(f"the weight {odd!r} is {'missing' if odd in parameters else 'not part of the network'}")
-    for name, parameter in parameters.items():
-        if tuple(parameter.shape) != tensors[name].shape:
-            raise DataError(f"the weight {name!r} has the shape {tensors[name].shape}, not {tuple(parameter.shape)}")
-        parameter.copy_(torch.from_numpy(tensors[name]))
+def initial_embedding(count: int, size: int) -> nn.Embedding:
+    """Small normal weights; none on the meta device, where torch would import its compiler only to fill nothing."""
+    if torch.get_default_device().type == "meta":
+        return nn.Embedding(count, size, _weight=torch.empty(count, size))
+    embedding = nn.Embedding(count, size)
+    nn.init.normal_(embedding.weight, std=0.1)
+    return embedding
 
 
 def initial_linear(linear: nn.Linear) -> nn.Linear:

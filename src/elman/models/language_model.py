@@ -16,9 +16,10 @@ from elman.data.batching import length_batches, pad, streams
 from elman.data.readers import read_text
 from elman.data.vocabulary import Vocabulary, check_level, detokenize, tokenize
 from elman.errors import DataError, OptionError
-from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from
+from elman.models.estimator import Estimator, as_tensor, initial_embedding, initial_linear
 from elman.models.inputs import fitting, listed
 from elman.models.options import LanguageModelOptions, documented
+from elman.models.restoring import vocabulary_from
 from elman.models.sampling import check as check_sampling
 from elman.models.sampling import draw
 from elman.nn import Recurrent
@@ -39,8 +40,7 @@ class LanguageNetwork(nn.Module):
         self, vocabulary_size: int, embedding_size: int, recurrent: Recurrent, dropout: float, tied: bool
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.embedding = initial_embedding(vocabulary_size, embedding_size)
         self.dropout = nn.Dropout(dropout)
         self.recurrent = recurrent
         self.output = initial_linear(nn.Linear(recurrent.output_size, vocabulary_size))
@@ -223,9 +223,9 @@ class LanguageModel(LanguageModelOptions, Estimator):
         """For each sentence, from its start to its end token: log_probability (nats), tokens, perplexity."""
         self._need_fit()
         sentences = listed(sentences, "the sentences to score")
-        odd = next((s for s in sentences if not isinstance(s, str)), None)
-        if odd is not None:
-            raise DataError(f"a sentence to score is a text, not {type(odd).__name__}")
+        for sentence in sentences:
+            if not isinstance(sentence, str):
+                raise DataError(f"a sentence to score is a text, not {type(sentence).__name__}")
         encoded = [self._encode([s if self.level == "char" else tokenize(s, self.level)]) for s in sentences]
         lengths = np.array([len(numbers) - 1 for numbers in encoded], np.int64)
         nats = np.zeros(len(encoded))
@@ -316,11 +316,10 @@ class LanguageModel(LanguageModelOptions, Estimator):
         return {"tokens": self.vocabulary_.to_json_data()}
 
     def _restore(self, doc: Document) -> None:
-        self.vocabulary_ = Vocabulary.from_json_data(doc.vocabularies["tokens"])
-        recurrent = recurrent_from(doc, "recurrent", self.dropout)
-        self.module_ = LanguageNetwork(
-            len(self.vocabulary_), recurrent.input_size, recurrent, self.dropout, self.tied
-        ).to(self.device)
+        self.vocabulary_ = vocabulary_from(doc, "tokens", "unknown", "start", "end")
+        recurrent = self._recurrent_from(doc, self.embedding_size)
+        embedding = recurrent.input_size
+        self.module_ = LanguageNetwork(len(self.vocabulary_), embedding, recurrent, self.dropout, self.tied)
 
 
 def _hold_out(documents: list[Any], fraction: float) -> tuple[list[Any], list[Any]]:

@@ -17,9 +17,10 @@ from elman.data.embeddings import read_embeddings
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError
-from elman.models.estimator import Estimator, as_tensor, initial_linear, recurrent_from, set_vectors
+from elman.models.estimator import Estimator, as_tensor, initial_embedding, initial_linear, set_vectors
 from elman.models.inputs import as_table, check_steps, fitting, known, listed, missing, place
 from elman.models.options import TaggerOptions, documented
+from elman.models.restoring import recurrent_from, vocabulary_from
 from elman.nn import Head, Recurrent
 from elman.nn.head import last_output
 from elman.nn.loss import cross_entropy
@@ -42,11 +43,8 @@ class TaggerNetwork(nn.Module):
         tags: int, dropout: float, word_dropout: float, head_sizes: Sequence[int],
     ) -> None:  # fmt: skip
         super().__init__()
-        self.words = nn.Embedding(words, word_size)
-        nn.init.normal_(self.words.weight, std=0.1)
-        self.letters = None if characters is None else nn.Embedding(letters, characters.input_size)
-        if self.letters is not None:
-            nn.init.normal_(self.letters.weight, std=0.1)
+        self.words = initial_embedding(words, word_size)
+        self.letters = None if characters is None else initial_embedding(letters, characters.input_size)
         self.dropout = nn.Dropout(dropout)
         self.word_dropout = word_dropout
         self.characters = characters
@@ -111,9 +109,9 @@ class SequenceTagger(TaggerOptions, Estimator):
             if isinstance(words, str | bytes) or not isinstance(words, Iterable):
                 raise DataError(f"{place(where, i)}: a sentence is a list of words, not {type(words).__name__}")
             sentences.append(list(words))
-            odd = next((word for word in sentences[-1] if not isinstance(word, str)), None)
-            if odd is not None:
-                raise DataError(f"{place(where, i)}: a word is a text, not {type(odd).__name__}")
+            for word in sentences[-1]:
+                if not isinstance(word, str):
+                    raise DataError(f"{place(where, i)}: a word is a text, not {type(word).__name__}")
         check_steps([len(words) for words in sentences], where)
         return sentences, where
 
@@ -207,15 +205,15 @@ class SequenceTagger(TaggerOptions, Estimator):
                 bidirectional=self.bidirectional, dropout=self.dropout, residual=self.residual,
             )  # fmt: skip
             self._build(recurrent, letters)
+        self.module_.to(self.device)
         if vectors is not None:
             set_vectors(self.module_.words, vectors)
 
     def _build(self, recurrent: Recurrent, letters: Recurrent | None) -> None:
-        network = TaggerNetwork(
+        self.module_ = TaggerNetwork(
             len(self.words_), len(self.letters_), self.word_size, recurrent, letters,
             len(self.tags_), self.dropout, self.word_dropout, self.head_sizes,
         )  # fmt: skip
-        self.module_ = network.to(self.device)
 
     def _vectors(self) -> np.ndarray:
         """The vectors of the embeddings file for the vocabulary (V, D)."""
@@ -303,11 +301,17 @@ class SequenceTagger(TaggerOptions, Estimator):
         }
 
     def _restore(self, doc: Document) -> None:
-        self.words_, self.letters_, self.tags_ = (
-            Vocabulary.from_json_data(doc.vocabularies[name]) for name in ("words", "letters", "tags")
-        )
-        letters = recurrent_from(doc, "characters", 0.0) if self.letter_hidden_size else None
-        self._build(recurrent_from(doc, "recurrent", self.dropout), letters)
+        self.words_ = vocabulary_from(doc, "words", "unknown")
+        self.letters_ = vocabulary_from(doc, "letters", "unknown")
+        self.tags_ = vocabulary_from(doc, "tags")
+        letters = None
+        if self.letter_hidden_size:
+            letters = recurrent_from(
+                doc, "characters", input_size=self.letter_size, hidden_size=self.letter_hidden_size, num_layers=1,
+                bidirectional=True, dropout=0.0, residual=False,
+            )  # fmt: skip
+        wide = self.word_size + (0 if letters is None else letters.output_size)
+        self._build(self._recurrent_from(doc, wide), letters)
 
 
 def _with_words(sentences: Sentences, numbers: list[np.ndarray]) -> tuple[Sentences, list[np.ndarray]]:
