@@ -286,7 +286,8 @@ RECURRENT, HEAD = ("networks", "recurrent", 0), ("options", "head_sizes")
         ("tied", ("options", "hidden_size"), (1 << 63) - 1, "its parts do not fit together"),
         ("tied", ("options", "hidden_size"), -4, "--hidden-size must be a whole number, 1 or more, not -4"),
         ("tied", ("options", "hidden_size"), "4", "the option hidden_size is not what it should be: Expected `int`"),
-        ("tied", ("options", "num_layers"), 1 << 31, "the network 'recurrent' has other sizes"),
+        ("tied", ("options", "num_layers"), 1 << 31, "--num-layers must be below 1,024"),
+        ("tied", ("options", "num_layers"), 1000, "the network 'recurrent' has other sizes"),
         ("tied", ("options", "embedding_size"), 1 << 31, "the network 'recurrent' has other sizes"),
         ("tied", ("options", "dropout"), 1.5, "--dropout must be a number from 0 to below 1"),
         ("tied", ("options", "lr"), [0.1], "the option lr is not what it should be: Expected `float`"),
@@ -480,8 +481,13 @@ def test_damaged_bytes(path: Path, files: Callable[[str], bytes]) -> None:
         assert isinstance(attempt(path, bytes(damaged)), str)
 
 
-def test_options_that_are_no_flags() -> None:
+def test_options_that_no_file_could_hold() -> None:
     """What a file could not be read with again is refused before training."""
     with pytest.raises(OptionError, match="--tied must be true or false, not 1"):
         LanguageModel(tied=1).check()  # type: ignore[arg-type]
-    LanguageModel(lines=None).check()
+    with pytest.raises(OptionError, match="--num-layers must be below 1,024, not 1,024"):
+        LanguageModel(num_layers=1024).check()
+    with pytest.raises(OptionError, match="--head-sizes has 1,025 layers; at most 1,024 are allowed"):
+        SequenceTagger(head_sizes=[1] * 1025).check()
+    LanguageModel(lines=None, num_layers=1023).check()
+    SequenceTagger(head_sizes=[1] * 1024).check()

@@ -68,6 +68,8 @@ class Estimator(EstimatorOptions, ABC):
     def check(self) -> None:
         """Raises OptionError for options that cannot work, before anything is read or built."""
         self._check_whole("hidden_size", "num_layers", "batch_size")
+        if self.num_layers >= document.MAX_LAYERS:  # the letters of a tagger have one more
+            raise OptionError(f"--num-layers must be below {document.MAX_LAYERS:,}, not {self.num_layers:,}")
         self._check_share("dropout", "valid_fraction")
         for field in fields(type(self)):
             value, kind = getattr(self, field.name), str(field.type)
@@ -98,10 +100,14 @@ class Estimator(EstimatorOptions, ABC):
                 raise OptionError(f"--{name.replace('_', '-')} must be a number from 0 to below 1, not {value!r}")
 
     def _check_sizes(self, name: str) -> None:
-        """OptionError unless the option is a list of whole numbers, 1 or more."""
+        """OptionError unless the option is a list of whole numbers, 1 or more, and not longer than a file may say."""
         value = getattr(self, name)
         if not isinstance(value, list | tuple) or any(type(size) is not int or size < 1 for size in value):
             raise OptionError(f"--{name.replace('_', '-')} must be whole numbers such as 64,32, not {value!r}")
+        if len(value) > document.MAX_LAYERS:
+            raise OptionError(
+                f"--{name.replace('_', '-')} has {len(value):,} layers; at most {document.MAX_LAYERS:,} are allowed"
+            )
 
     # -- training ------------------------------------------------------------------------------------------------------
     def _train(
@@ -192,9 +198,7 @@ class Estimator(EstimatorOptions, ABC):
         try:
             estimator = cls(**restoring.options_from(doc))
             estimator.check()
-            with torch.device(
-                "meta"
-            ):  # a claim of any size costs nothing, until the weights are there that bear it out
+            with torch.device("meta"):  # where a claim of any size costs nothing
                 estimator._restore(doc)
             restoring.set_weights(estimator.module_, tensors)
             if set(doc.networks) != {n for n, m in estimator.module_.named_children() if isinstance(m, Recurrent)}:
