@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -446,3 +447,13 @@ def test_japanese_vowels_tell_their_speaker(shared_data: Path) -> None:
     model.fit(table)
     test = read_table(folder / "test.jsonl.gz").select(range(0, 370, 3))
     assert model.score(test) > 0.6  # nine speakers
+
+
+def test_of_equally_right_weights_the_surer_ones_are_kept(tmp_path: Path) -> None:
+    model = SequenceClassifier(**{**QUICK, "valid_fraction": 0.2, "patience": 3})
+    model.fit(*ramps(60, 1), folder=tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    found = [(line["step"], line["validation"]) for line in lines if "validation" in line]
+    checks = [(one["accuracy"], -one["loss"], step) for step, one in found]
+    assert sum(accuracy == 1.0 for accuracy, _, _ in checks) > 3  # with the first of them it would have stopped
+    assert model.summary_.best_step == max(checks)[2]

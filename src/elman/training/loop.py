@@ -317,7 +317,10 @@ class _Run:
         if monitor not in figures:
             raise TrainingError(f"validation gives {', '.join(figures)}, but not the figure to monitor, {monitor!r}")
         value, best = figures[monitor], at.best.get(monitor)
-        if math.isfinite(value) and (best is None or (value > best if self.trainee.maximize else value < best)):
+        better = best is None or (value > best if self.trainee.maximize else value < best)
+        # Of little validation data many weights make the same share right: the surer ones are better.
+        tie = value == best and figures.get("loss", math.inf) < at.best.get("loss", -math.inf)
+        if math.isfinite(value) and (better or tie):
             at.best, at.best_step, at.since_best, at.since_cut = figures, at.step, 0, 0
             self.learner.best = module_tensors(self.trainee.module)
             return True
