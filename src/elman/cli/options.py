@@ -65,7 +65,13 @@ READING = (
     ),
 )
 MADE = (
-    Option("length", "str | None", None, DATA, "Length of made: sequences: N-M, or N (1 to N to learn from, N to judge by); default 20"),
+    Option(
+        "length",
+        "str | None",
+        None,
+        DATA,
+        "Length of made: sequences: N-M, or N (1 to N to learn from, N to judge by); default 20",
+    ),
     Option(
         "count",
         "int | None",
