@@ -54,9 +54,11 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
     if steps:
         axes.plot(steps, losses, color=VALIDATION, linewidth=1.4, marker="o", markersize=3, label="validation loss")
         best = min(range(len(steps)), key=losses.__getitem__)
+        late = steps[best] > 0.8 * steps[-1]  # the text then stands to the left, clear of the right-hand axis
         axes.annotate(
             f"lowest: {losses[best]:.3f} nats\n= {bits(losses[best]):.3f} bits",
-            (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points", ha="center", fontsize=8,
+            (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points",
+            ha="right" if late else "center", fontsize=8,
             color=VALIDATION, arrowprops={"arrowstyle": "-", "color": VALIDATION, "linewidth": 0.7},
         )  # fmt: skip
     axes.set_ylabel(f"loss (nats per {unit})")
@@ -99,8 +101,10 @@ def _draw_gradient(axes: Any, lines: list[dict[str, Any]]) -> None:
         from matplotlib.ticker import LogLocator, NullFormatter
 
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter("{x:g}")  # 0.5 and 2 rather than powers of ten
+        low, high = axes.get_ylim()
+        if high < 50 * low:  # within a decade or so: 0.5 and 2 beside the powers of ten
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False, fontsize=8, ncols=2, loc="best")
     axes.set_ylabel("gradient norm\n(before clipping)")
