@@ -39,7 +39,7 @@ def test_it_runs_twice_and_says_what_came_of_it(
             assert "elman demo --seconds 0.02" in out
         assert (verdict[3] == "better than") == (float(verdict[2]) < float(verdict[1]))
         assert f"the text of Python's own manual, {len(text) + 2000:,} characters" in err
-        for part in ("network ", "learning-curve.png", "a sample", "elman generate demo/manual.elman"):
+        for part in ("network ", "learning-curve.png", "samples, temperature", "elman generate demo/manual.elman"):
             assert part in out
     assert {p.name for p in Path("demo").iterdir()} == {"manual.elman", "manual.elman.run", "train.txt", "valid.txt"}
     assert main(["evaluate", "demo/manual.elman", "demo/valid.txt"]) == 0

@@ -99,6 +99,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train classify a", "there is no file a"),
         ("train classify a --out missing/m", "there is no folder missing"),
         ("train classify a --out .", "is a folder; name the file"),
+        ("train classify a --out /dev/null --overwrite", "is no regular file"),
         ("train classify a --resume --overwrite", "there is no file a"),
         ("train classify made:parity --resume", "there is no run to resume in classify.elman.run"),
         ("train classify made:parity --resume --overwrite", "give one of them"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from elman.cli import main
+from elman.cli.options import task_options, values
 from elman.runtime import load
 
 Run = Callable[..., tuple[str, str]]
@@ -329,3 +331,18 @@ def test_a_model_says_what_it_was_trained_with(run: Run, models: Path) -> None:
     document, _ = load("language-model.elman")
     assert document.options["hidden_size"] == 6
     assert [layer.cell.name for layer in document.networks["recurrent"]] == ["gru", "rnn"]
+
+
+def test_the_quick_start_page_keeps_its_word(run: Run) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "quick-start.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    exec(compile(code, "quick-start.md", "exec"), {})
+    (config,) = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    Path("names.toml").write_text(config)
+    assert values(task_options("classify"), {"config": "names.toml"})["cell"] == ["gru", "lstm"]
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)).replace("\\\n", " ")
+    commands = re.findall(r"\belman ((?:train [a-z-]+|[a-z]+)) ([^#|\n]*)", shell)
+    assert len(commands) >= 9
+    for verb, rest in commands:
+        out, _ = run(*verb.split(), "--help")
+        assert all(flag in out for flag in re.findall(r"--[a-z-]+", rest)), (verb, rest)

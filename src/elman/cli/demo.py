@@ -27,7 +27,7 @@ NETWORK: dict[str, Any] = {
 }
 HELD_OUT = 0.1
 ORDERS = (0, 3)
-PROMPT = "A class "
+PROMPTS = ("If the ", "The value ")
 
 
 def demo(chosen: Mapping[str, Any]) -> None:
@@ -53,7 +53,10 @@ def demo(chosen: Mapping[str, Any]) -> None:
     model.save(place.model)
     print(_result(model, baselines, seconds))
     print(report.trained(model, place, data, None))
-    print(f"\na sample, temperature 0.6\n{_indented(model.generate(PROMPT, 400, temperature=0.6, seed=2))}\n\nnext")
+    print("\nsamples, temperature 0.6")
+    for prompt in PROMPTS:
+        print(_indented(model.generate(prompt, 240, temperature=0.6, seed=1)))
+    print("\nnext")
     print(_next(place, files[1]))
 
 
@@ -128,7 +131,7 @@ def _next(place: Place, valid: Path) -> str:
     return "\n".join(
         f"  {line}"
         for line in (
-            f"elman generate {place.model} --prompt '{PROMPT}' --length 300 --temperature 0.6",
+            f"elman generate {place.model} --prompt '{PROMPTS[0]}' --length 300 --temperature 0.6",
             f"elman evaluate {place.model} {valid}",
             f"elman info {place.model}",
             "elman train language-model YOUR.txt --epochs 5",

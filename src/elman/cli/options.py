@@ -154,7 +154,10 @@ def values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str,
 def estimator_values(task: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Of the chosen options those that the estimator itself takes."""
     kind: type[EstimatorOptions] = OPTIONS[task]
-    return {f.name: chosen[f.name] for f in fields(kind) if f.name in chosen}
+    own = {f.name: chosen[f.name] for f in fields(kind) if f.name in chosen}
+    if isinstance(own.get("cell"), list):  # a cell for each layer says how many layers there are
+        own.setdefault("num_layers", len(own["cell"]))
+    return own
 
 
 def read_config(path: str, options: Mapping[str, Option]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ TOKENS = {
     "space": "words between spaces",
     "series": "series of numbers",
 }
+MADE_LENGTH = 1000
 SHOWN = (
     "batch_size",
     "bptt",
@@ -56,7 +57,7 @@ def trained(estimator: Estimator, place: Place, data: Data, test: Mapping[str, f
     size = place.model.stat().st_size
     lines = _network(estimator) | {
         "data": f"{', '.join(data.names)} ({data.size})",
-        "held out": data.held_out(estimator),
+        "validated on": data.held_out(estimator),
         "options": _options(estimator),
         "trained": f"{_effort(vars(summary))} ({reason})",
         "validation": figures(summary.best) + (f" at step {summary.best_step:,}" if summary.best else ""),
@@ -123,15 +124,21 @@ def _short(value: Any) -> str:
     )
 
 
-def following(task: str, place: Place, data: Data) -> str:
+def following(estimator: Any, place: Place, data: Data) -> str:
     """What to type next."""
+    task = estimator.task
     model = shlex.quote(str(place.model))
     name = shlex.quote(data.test_name or data.valid_name or data.names[0])
-    made = " --length 1000" if name.startswith("made:") else ""
+    words = f" --length {MADE_LENGTH}" if name.startswith("made:") else data.words
+    text = task != "classify" or estimator.level_ != "series"
+    predict = f"echo 'The dog barks.' | elman predict {model} -" if text else f"elman predict {model} {name}{words}"
     lines = {
-        "language-model": [f"elman generate {model} --prompt 'The ' --length 300", f"elman evaluate {model} FILE"],
-        "classify": [f"elman evaluate {model} {name}{made}", f"echo 'some text' | elman predict {model} -"],
-        "tag": [f"elman evaluate {model} {name}{made}", f"echo 'The dog barks.' | elman predict {model} -"],
+        "language-model": [
+            f"elman generate {model} --prompt 'The ' --length 300",
+            f"elman evaluate {model} FILE{data.words}",
+        ],
+        "classify": [f"elman evaluate {model} {name}{words}", predict],
+        "tag": [f"elman evaluate {model} {name}{words}", predict],
     }[task]
     return "\n".join(["next", *(f"  {line}" for line in [*lines, f"elman info {model}"])])
 

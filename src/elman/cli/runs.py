@@ -28,6 +28,8 @@ class Place:
             raise OptionError(
                 f"--out {out} is a folder; name the file to write, for example --out {self.model / 'model.elman'}"
             )
+        if self.model.exists() and not self.model.is_file():
+            raise OptionError(f"--out {out} is no regular file; name the file to write")
         if not self.model.parent.is_dir():
             raise OptionError(f"--out {out}: there is no folder {self.model.parent}; create it first")
         if not os.access(self.model.parent, os.W_OK | os.X_OK):

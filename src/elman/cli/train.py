@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def train(task: str, sources: Sequence[str], chosen: Mapping[str, Any]) -> None:
         place.failed()
     estimator.save(place.model)
     test = None if data.test is None else estimator.evaluate(data.test)
-    print(f"{report.trained(estimator, place, data, test)}\n\n{report.following(task, place, data)}")
+    print(f"{report.trained(estimator, place, data, test)}\n\n{report.following(estimator, place, data)}")
 
 
 def set_threads(threads: int | None) -> None:
@@ -60,6 +61,9 @@ class Data:
         self.names, self.task = list(sources), task
         self.valid_name, self.test_name = chosen.get("valid"), chosen.get("test")
         reading = Reading.of(chosen)
+        given = {name: chosen.get(name) for name in ("columns", "encoding", "errors")}
+        self.words = "".join(f" --{name} {shlex.quote(text)}" for name, text in given.items() if text)
+        """The options that other commands need to read such files."""
         self.train: Any
         self.valid: Any = None
         self.test: Any = None
@@ -94,7 +98,8 @@ class Data:
         if not estimator.valid_fraction:
             return "nothing (--valid-fraction 0): the last weights are kept"
         kind = "last" if self.task == "language-model" else "random"
-        return f"{'the ' if kind == 'last' else 'a '}{kind} {100 * estimator.valid_fraction:g} % of the data"
+        article = "the" if kind == "last" else "a"
+        return f"{article} {kind} {100 * estimator.valid_fraction:g} % of the data, held out"
 
 
 class Shown(Progress):
