@@ -1,0 +1,81 @@
+"""The pages of the tasks keep their word: their Python runs, their commands and options are those of today."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {"language-model": "language-model.md", "classify": "classify.md", "tag": "tag.md"}
+
+
+def page(task: str) -> str:
+    return (ROOT / "docs" / PAGES[task]).read_text(encoding="utf-8")
+
+
+def blocks(task: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page(task), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("option_tables", ROOT / "tools" / "option_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("task", PAGES)
+def test_the_table_of_options_is_that_of_the_estimator(task: str, tool: ModuleType) -> None:
+    assert tool.PAGES == PAGES
+    assert page(task) == tool.current(task, page(task)), "run: python tools/option_tables.py"
+
+
+@pytest.mark.parametrize("task", PAGES)
+def test_the_python_runs(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(task, "python")
+    names: dict[str, object] = {}
+    with warnings.catch_warnings(action="error"):
+        exec(compile(block, PAGES[task], "exec"), names)
+    assert list(tmp_path.glob("*.elman"))
+
+
+@pytest.mark.parametrize("task", PAGES)
+def test_what_the_comments_promise(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call with a literal list in its comment gives that list."""
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(task, "python")
+    promises = re.findall(r"^(model\.\w+\(.*\)) +# (\[.*\])$", block, re.MULTILINE)
+    promises = [(call, given) for call, given in promises if "..." not in given]
+    assert promises or task == "language-model"
+    names: dict[str, object] = {}
+    exec(compile(block, PAGES[task], "exec"), names)
+    for call, given in promises:
+        assert eval(call, names) == eval(given), call
+
+
+@pytest.mark.parametrize("task", PAGES)
+def test_options_of_the_commands_exist(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from elman.cli import main
+
+    lines = re.findall(r"elman (\w+) (.*)$", "\n".join(blocks(task, "sh")), re.MULTILINE)
+    assert {verb for verb, _ in lines} >= {"train", "predict"}
+    for verb, rest in lines:
+        words = [verb, rest.split()[0]] if verb == "train" else [verb]
+        assert main([*words, "--help"]) == 0
+        offered = capsys.readouterr().out
+        for flag in re.findall(r"--[a-z-]+", rest):
+            assert flag in offered, (verb, flag)
+    assert main(["train", task, "--help"]) == main(["generate", "--help"]) == 0
+    offered = capsys.readouterr().out
+    for flag in re.findall(r"`(--[a-z-]+)", page(task)):
+        assert flag in offered, flag
