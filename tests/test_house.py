@@ -25,8 +25,9 @@ FLOORS: dict[str, set[str]] = {
     "compiler": set(),
     "cells": {"compiler"},
     "nn": {"compiler", "cells"},
+    "engine": {"compiler"},
     "data": set(),
-    "runtime": {"compiler"},
+    "runtime": {"compiler", "engine"},
     "training": {"compiler", "cells", "nn", "data", "runtime"},
     "models": {"compiler", "cells", "nn", "data", "runtime", "training"},
 }

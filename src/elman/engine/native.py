@@ -1,0 +1,175 @@
+"""From a program to machine code: printed, compiled once by the machine's C++ compiler, kept in a cache."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.compiler.cpp import ABI, as_cpp, printable, scratch_slots, weight_layout
+from elman.compiler.interpret import column_ranges
+from elman.compiler.ir import Node, Program, resolve
+
+Floats = npt.NDArray[np.float32]
+L = 16  # floats in a vector, as in vector.h
+PANEL = 8  # vectors in a panel of packed weights
+# No -ffast-math: it breaks exp and turns denormals off for the whole process.
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-trapping-math", "-std=c++17", "-shared", "-fPIC", "-w")
+HEADER = Path(__file__).with_name("vector.h")
+SECONDS = 60
+
+
+def cache_folder() -> Path:
+    """Where compiled cells are kept: $ELMAN_CACHE, else the user's cache folder."""
+    given = os.environ.get("ELMAN_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(given) if given else base / "elman"
+
+
+def compiler() -> str | None:
+    """The machine's C++ compiler ($CXX first), or None."""
+    return next(
+        (found for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and (found := shutil.which(name))),
+        None,
+    )
+
+
+@functools.cache
+def _machine(path: str) -> str:
+    """What else decides the machine code: the compiler's version and the processor."""
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    info = Path("/proc/cpuinfo")
+    flags = (
+        next((line for line in info.read_text().splitlines() if line.startswith("flags")), "") if info.exists() else ""
+    )
+    return f"{version}\n{platform.machine()}\n{platform.processor()}\n{flags}"
+
+
+@functools.cache
+def library(program: Program) -> ctypes.CDLL | None:
+    """The compiled step of `program`; None, after one warning that names the remedy, where it cannot be compiled."""
+    if not printable(program):
+        return None
+    path = compiler()
+    if path is None:
+        warnings.warn(
+            "no C++ compiler was found: cells run in numpy, slower; install g++ or clang++",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return None
+    text = as_cpp(program, HEADER.read_text(encoding="utf-8"))
+    try:
+        key = hashlib.sha256("\0".join((str(ABI), path, _machine(path), *FLAGS, text)).encode()).hexdigest()[:32]
+        target = cache_folder() / f"{program.name[:40]}-{key}.so"
+        if not target.exists():
+            _compile(path, text, target)
+        return ctypes.CDLL(str(target))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        warnings.warn(
+            f"the cell {program.name!r} could not be compiled and runs in numpy, slower: {str(reason)[:200]}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return None
+
+
+def _compile(path: str, text: str, target: Path) -> None:
+    """Under a temporary name, then renamed: two processes may compile the same cell, and none sees half a library."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        source, made = Path(folder) / "cell.cpp", Path(folder) / "cell.so"
+        source.write_text(text, encoding="utf-8")
+        command = [path, *FLAGS, str(source), "-o", str(made)]
+        subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+        made.replace(target)
+
+
+def _wide(units: int) -> int:
+    return -(-units // L) * L
+
+
+def _aligned(count: int) -> Floats:
+    """`count` zeros at a multiple of 64 bytes."""
+    raw = np.zeros(count + L, np.float32)
+    first = (-raw.ctypes.data // 4) % L
+    return raw[first : first + count]
+
+
+def pack(program: Program, weights: Mapping[str, npt.NDArray[np.floating]], sizes: Mapping[str, int]) -> Floats:
+    """The weights as the compiled step reads them: `weight_layout` in order, each vector padded with zeros to whole
+    ones of 16, each matrix in panels [argument][panel][row][8 vectors]."""
+    parts: list[Floats] = []
+    for kind, node in weight_layout(program):
+        wide = _wide(sizes[node.size])
+        if kind == "matrix":
+            parts += _packed_matrix(program, node, np.asarray(weights[f"weight_{node.name}"], np.float32), sizes, wide)
+        else:
+            vector = np.zeros(wide, np.float32)
+            name = node.name if kind == "parameter" else f"bias_{node.name}"
+            if kind == "parameter" or node.bias:
+                vector[: sizes[node.size]] = weights[name]
+            parts.append(vector)
+    packed = _aligned(sum(part.size for part in parts))
+    packed[:] = np.concatenate(parts) if parts else packed
+    return packed
+
+
+def _packed_matrix(program: Program, node: Node, weight: Floats, sizes: Mapping[str, int], wide: int) -> list[Floats]:
+    panels: list[Floats] = []
+    for first, last in column_ranges(program, node, sizes):
+        block = np.zeros((last - first, wide), np.float32)
+        block[:, : weight.shape[0]] = weight[:, first:last].T
+        panels += [np.ascontiguousarray(block[:, a : a + PANEL * L]).ravel() for a in range(0, wide, PANEL * L)]
+    return panels
+
+
+class Step:
+    """A compiled cell with its weights and its state: `run` takes steps of one sequence. Nothing is allocated in a run
+    of as many steps as the last one had."""
+
+    def __init__(
+        self,
+        code: ctypes.CDLL,
+        program: Program,
+        weights: Mapping[str, npt.NDArray[np.floating]],
+        sizes: tuple[int, int, int],
+    ) -> None:
+        by_name = resolve(*sizes)
+        self._sizes = (ctypes.c_long * 3)(*sizes)
+        self._weights = pack(program, weights, by_name)
+        self.state_sizes = [by_name[size] for size in program.state_sizes().values()]
+        self._states = _aligned(sum(map(_wide, self.state_sizes)))
+        starts = np.cumsum([0, *map(_wide, self.state_sizes)])
+        self.states: list[Floats] = [self._states[a : a + n] for a, n in zip(starts, self.state_sizes)]
+        self._scratch = _aligned(max(1, scratch_slots(program)) * _wide(max(sizes)))
+        self._function = code.run
+        self._function.restype = None
+        self._pointer = {name: ctypes.c_void_p(a.ctypes.data) for name, a in self._arrays().items()}
+
+    def _arrays(self) -> dict[str, Floats]:
+        return {"weights": self._weights, "states": self._states, "scratch": self._scratch}
+
+    def bind(self, x: Floats, out: Floats) -> Sequence[object]:
+        """The arguments of `call` for these arrays: x (T, I) with 16 floats to read beyond its end, out (T, units)."""
+        p = self._pointer
+        return (
+            self._sizes, p["weights"], ctypes.c_void_p(x.ctypes.data), ctypes.c_long(len(x)), p["states"], p["scratch"],
+            ctypes.c_void_p(out.ctypes.data),
+        )  # fmt: skip
+
+    def call(self, arguments: Sequence[object]) -> None:
+        """The steps, from the state at hand."""
+        self._function(*arguments)
