@@ -37,7 +37,10 @@ def main() -> None:
     print(f"right in {figures['accuracy']:.1%} of the words of new sentences,")
     print(f"and in {figures['accuracy_unknown']:.1%} of those that it had never seen\n")
 
-    for text in ("the slithous tover gimbled mimsly .", "frumiously a bandersnatcher burbled under every tulgy wockness !"):
+    for text in (
+        "the slithous tover gimbled mimsly .",
+        "frumiously a bandersnatcher burbled under every tulgy wockness !",
+    ):
         own = text.split()
         print("  ".join(f"{word}/{tag}" for word, tag in zip(own, model.predict([own])[0])))
 
