@@ -41,14 +41,18 @@ def main() -> None:
     found: dict[bool, list[list[float]]] = {False: [], True: []}
     for _ in range(ROUNDS):
         for keep in (False, True):
-            out = subprocess.run([sys.executable, __file__, str(keep)], capture_output=True, text=True, check=True).stdout
+            out = subprocess.run(
+                [sys.executable, __file__, str(keep)], capture_output=True, text=True, check=True
+            ).stdout
             found[keep].append([float(line) for line in out.split()])
     print("| T, B, H = I | as it is, ms | large blocks kept, ms | ratio (least to most) |")
     print("|---|---|---|---|")
     for place, shape in enumerate(SHAPES):
         plain, kept = ([run[place] for run in found[keep]] for keep in (False, True))
         ratios = sorted(a / b for a, b in zip(plain, kept))
-        print(f"| {shape} | {median(plain):.1f} | {median(kept):.1f} | {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |")
+        print(
+            f"| {shape} | {median(plain):.1f} | {median(kept):.1f} | {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
+        )
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ from elman.training.progress import Progress
 
 
 def main(folder: str) -> None:
-    train, dev, test = (read_table(Path(folder) / f"{n}.tsv", columns=["text", "label"]) for n in ("train", "dev", "test"))
+    train, dev, test = (
+        read_table(Path(folder) / f"{n}.tsv", columns=["text", "label"]) for n in ("train", "dev", "test")
+    )
     model = SequenceClassifier(
-        hidden_size=256, embedding_size=64, dropout=0.4, batch_size=64, lr=2e-3, schedule="cosine", epochs=15,
-        patience=None, seed=1,
+        hidden_size=256, embedding_size=256, pooling="max", dropout=0.5, batch_size=32, lr=2e-3, schedule="cosine",
+        epochs=12, patience=None, seed=1,
     )  # fmt: skip
     model.fit(train, valid=dev, progress=Progress.auto())
     figures = model.evaluate(test)

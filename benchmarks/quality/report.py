@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import os
 import sys
+from pathlib import Path
 
 import torch
 
@@ -15,9 +15,9 @@ def report(what: str, figure: float, target: str, model: Estimator) -> None:
     """Print a row of the results' table."""
     summary = model.summary_
     parameters = sum(p.numel() for p in model.module_.parameters())
-    command = "python " + " ".join(sys.argv).replace(os.path.expanduser("~"), "~")
+    command = f"python benchmarks/quality/{Path(sys.argv[0]).name}"
+    size = f"{parameters:,} parameters, {summary.epochs} epochs, best at step {summary.best_step} of {summary.steps}"
+    time = f"{summary.seconds:.0f} s, {torch.get_num_threads()} threads"
     print(
-        f"| {what} | {figure:.4f} | {target} | seed {model.seed} | {parameters:,} parameters, {summary.epochs} epochs, "
-        f"best at step {summary.best_step} of {summary.steps} | {summary.seconds:.0f} s, {torch.get_num_threads()} threads | "
-        f"{datetime.date.today()} | `{command}` |"
+        f"| {what} | {figure:.4f} | {target} | {model.seed} | {size} | {time} | {datetime.date.today()} | `{command}` |"
     )

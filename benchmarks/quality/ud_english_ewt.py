@@ -25,7 +25,9 @@ def main(folder: str) -> None:
     model.fit(train, valid=dev, progress=Progress.auto())
     figures = model.evaluate(test)
     unknown = figures["accuracy_unknown"]
-    report(f"ud_english_ewt UPOS, test accuracy (unknown words {unknown:.3f})", figures["accuracy"], "0.935 or more", model)
+    report(
+        f"ud_english_ewt UPOS, test accuracy (unknown words {unknown:.3f})", figures["accuracy"], "0.935 or more", model
+    )
 
 
 if __name__ == "__main__":

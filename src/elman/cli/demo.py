@@ -10,7 +10,7 @@ from typing import Any
 
 from elman.cli import report
 from elman.cli.runs import Place
-from elman.cli.train import Data, Shown, set_threads
+from elman.cli.train import Data, Shown, set_machine
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel
 from elman.models.ngram import character_bits
@@ -94,10 +94,10 @@ def _pace(threads: int | None, train: str) -> float:
     speeds: dict[int, float] = {}
     # On a machine that is busy with other things, several threads wait for each other and one can be faster.
     for count in [threads] if threads is not None else sorted({1, torch.get_num_threads()}):
-        set_threads(count)
+        set_machine(count)
         speeds[count] = _speed(train)
     best = max(speeds, key=speeds.__getitem__)
-    set_threads(best)
+    set_machine(best)
     _say(f"this machine trains on {speeds[best]:,.0f} characters a second with {best} thread{'s' * (best > 1)}")
     return speeds[best]
 

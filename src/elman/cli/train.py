@@ -14,6 +14,7 @@ from elman.data import is_made
 from elman.errors import OptionError
 from elman.models import TASKS
 from elman.models.estimator import Estimator
+from elman.training.allocator import keep_large_blocks
 from elman.training.options import Summary
 from elman.training.progress import Progress, Report
 
@@ -24,7 +25,7 @@ def train(task: str, sources: Sequence[str], chosen: Mapping[str, Any]) -> None:
     """Run one training command with the options that were chosen."""
     estimator: Any = TASKS[task](**estimator_values(task, chosen))
     estimator.check()
-    set_threads(chosen.get("threads"))
+    set_machine(chosen.get("threads"))
     place = Place(chosen.get("out") or DEFAULT_OUT[task])
     data = Data(task, sources, chosen, estimator)
     place.prepare(resume=bool(chosen.get("resume")), overwrite=bool(chosen.get("overwrite")))
@@ -44,8 +45,9 @@ def train(task: str, sources: Sequence[str], chosen: Mapping[str, Any]) -> None:
     print(f"{report.trained(estimator, place, data, test)}\n\n{report.following(estimator, place, data)}")
 
 
-def set_threads(threads: int | None) -> None:
-    """How many processor threads torch uses."""
+def set_machine(threads: int | None) -> None:
+    """How many processor threads torch uses (None: its own choice); large blocks of memory are kept between steps."""
+    keep_large_blocks()
     if threads is not None:
         import torch
 

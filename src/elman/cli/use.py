@@ -32,10 +32,10 @@ def evaluate(path: str, source: str, chosen: Chosen) -> None:
 
 def _loaded(path: str, chosen: Chosen) -> Any:
     """The model, which reads the columns that were chosen."""
-    from elman.cli.train import set_threads
+    from elman.cli.train import set_machine
     from elman.models import load
 
-    set_threads(chosen.get("threads"))
+    set_machine(chosen.get("threads"))
     model = load(path)
     columns = {name: chosen[name] for name in ("input", "target") if chosen.get(name) is not None}
     if columns and model.task == "language-model":
@@ -98,10 +98,10 @@ def _scores(model: Any, table: Table, every: bool) -> Iterator[dict[str, Any]]:
 
 def generate(path: str, chosen: Chosen) -> None:
     """Print the prompt and what the model makes of it, token by token as they are drawn."""
-    from elman.cli.train import set_threads
+    from elman.cli.train import set_machine
     from elman.models import LanguageModel
 
-    set_threads(chosen.get("threads"))
+    set_machine(chosen.get("threads"))
     model = LanguageModel.load(path)
     prompt, length = chosen.get("prompt", ""), chosen.get("length", 200)
     how = {name: chosen[name] for name in ("temperature", "top_k", "top_p", "seed") if name in chosen}
