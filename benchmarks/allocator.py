@@ -50,9 +50,8 @@ def main() -> None:
     for place, shape in enumerate(SHAPES):
         plain, kept = ([run[place] for run in found[keep]] for keep in (False, True))
         ratios = sorted(a / b for a, b in zip(plain, kept))
-        print(
-            f"| {shape} | {median(plain):.1f} | {median(kept):.1f} | {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
-        )
+        spread = f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"| {shape} | {median(plain):.1f} | {median(kept):.1f} | {spread} |")
 
 
 if __name__ == "__main__":

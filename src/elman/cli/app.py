@@ -23,7 +23,7 @@ from cyclopts.exceptions import (
 )
 
 import elman
-from elman.cli import EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_INTERRUPTED, options
+from elman.cli import EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_INTERRUPTED, options, typed
 from elman.cli.options import verb
 from elman.cli.runs import Resumable
 from elman.errors import ElmanError
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(sentence(error))
     except Resumable:
         kept = [word for word in arguments if word not in ("--overwrite", "--resume")]
-        print(f"\nstopped; go on with: {shlex.join(['elman', *kept, '--resume'])}", file=sys.stderr)
+        print(f"\nstopped; go on with: {typed(shlex.join(['elman', *kept, '--resume']))}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

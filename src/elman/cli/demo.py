@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elman.cli import report
+from elman.cli import report, typed
 from elman.cli.runs import Place
 from elman.cli.train import Data, Shown, set_machine
 from elman.errors import DataError, OptionError
@@ -129,7 +129,7 @@ def _result(model: LanguageModel, baselines: Mapping[int, float], seconds: float
 
 def _next(place: Place, valid: Path) -> str:
     return "\n".join(
-        f"  {line}"
+        f"  {typed(line)}"
         for line in (
             f"elman generate {place.model} --prompt '{PROMPTS[0]}' --length 300 --temperature 0.6",
             f"elman evaluate {place.model} {valid}",

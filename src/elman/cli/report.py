@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from elman.cli import typed
 from elman.models.options import OPTIONS, fields
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def following(estimator: Any, place: Place, data: Data) -> str:
         "classify": [f"elman evaluate {model} {name}{words}", predict],
         "tag": [f"elman evaluate {model} {name}{words}", predict],
     }[task]
-    return "\n".join(["next", *(f"  {line}" for line in [*lines, f"elman info {model}"])])
+    return "\n".join(["next", *(f"  {typed(line)}" for line in [*lines, f"elman info {model}"])])
 
 
 # -- a model file ------------------------------------------------------------------------------------------------------
