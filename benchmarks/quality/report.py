@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 
 from elman.models.estimator import Estimator
+from elman.training.allocator import keep_large_blocks
+
+keep_large_blocks()  # as `elman train` does
 
 
 def report(what: str, figure: float, target: str, model: Estimator) -> None:
