@@ -280,7 +280,7 @@ def test_names_of_states_and_rounding_make_another_step() -> None:
 
     assert not other_names.program.same_step(cells.lstm.program)
     assert not left.program.same_step(right.program)
-    programs = [c.program for c in ALL.values()]
+    programs = [c.program for c in ALL.values() if c.name != "irnn"]  # the equations of rnn_relu, started otherwise
     for k, one in enumerate(programs):
         assert [one.same_step(other) for other in programs] == [k == n for n in range(len(programs))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elman.cells.deep import gru_layer_norm, lstm_layer_norm, lstm_multiplicative, recurrent_highway, rhn, slstm
 from elman.cells.gru import gru, gru_reset_before, gru_simplified
 from elman.cells.language import (
     Cell,
@@ -20,6 +21,7 @@ from elman.cells.language import (
     softplus,
     tanh,
 )
+from elman.cells.light import indrnn, irnn, janet, ligru, mgu, mingru, minlstm, ugrnn
 from elman.cells.lstm import lstm, lstm_1997, lstm_coupled, lstm_peephole, lstm_projected
 from elman.cells.rnn import (
     carousel,
@@ -40,6 +42,8 @@ CATALOGUE: dict[str, Cell] = {
         rnn, rnn_sigmoid, rnn_relu, rnn_identity, rnn_output, carousel,
         lstm_1997, lstm, lstm_peephole, lstm_coupled, lstm_projected,
         gru_simplified, gru_reset_before, gru, jordan,
+        irnn, indrnn, mgu, ligru, janet, ugrnn, mingru, minlstm,
+        lstm_multiplicative, rhn, lstm_layer_norm, gru_layer_norm, slstm,
     )
 }  # fmt: skip
 """Every built-in cell by name, in the order of the tables."""
@@ -55,8 +59,10 @@ def named(cell: str | Cell | TracedCell) -> Cell | TracedCell:
 
 
 __all__ = [
-    "CATALOGUE", "Cell", "TracedCell", "abs", "carousel", "cell", "elman_rnn", "exp", "gru", "gru_reset_before",
-    "gru_simplified", "identity", "jordan", "log", "lstm", "lstm_1997", "lstm_coupled", "lstm_peephole",
-    "lstm_projected", "maximum", "mean", "minimum", "named", "normalize", "relu", "rnn", "rnn_identity",
-    "rnn_output", "rnn_relu", "rnn_sigmoid", "sigmoid", "softplus", "tanh", "with_output",
+    "CATALOGUE", "Cell", "TracedCell", "abs", "carousel", "cell", "elman_rnn", "exp", "gru", "gru_layer_norm",
+    "gru_reset_before", "gru_simplified", "identity", "indrnn", "irnn", "janet", "jordan", "ligru", "log", "lstm",
+    "lstm_1997", "lstm_coupled", "lstm_layer_norm", "lstm_multiplicative", "lstm_peephole", "lstm_projected",
+    "maximum", "mean", "mgu", "mingru", "minimum", "minlstm", "named", "normalize", "recurrent_highway", "relu",
+    "rhn", "rnn", "rnn_identity", "rnn_output", "rnn_relu", "rnn_sigmoid", "sigmoid", "slstm", "softplus", "tanh",
+    "ugrnn", "with_output",
 ]  # fmt: skip
