@@ -291,6 +291,12 @@ NO_CELLS = {
     "a name of backward programs": (edited(nodes=(*NODES, Node("state", name="new_h"))), "'new_h' begins as names in"),
     "a parameter's name": (edited(nodes=(*NODES, Node("parameter", name="grad_x"))), "'grad_x' begins as names in"),
     "a state that is a number": (edited(nodes=(*NODES, Node("state", name="s", size="1"))), "must be a vector"),
+    "a state of the input's size": (
+        edited(
+            nodes=(Node("input", name="x", size="I"), Node("state", name="h", size="I")), outputs=(("h", 1),), labels=()
+        ),
+        "must have H or O units",
+    ),
     "a parameter that is a number": (edited(nodes=(*NODES, Node("parameter", name="s", size="1"))), "must be a vector"),
 }
 

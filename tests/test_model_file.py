@@ -369,7 +369,18 @@ def test_units_without_weights(path: Path) -> None:
 def test_layers_that_cannot_be(path: Path) -> None:
     layer = golden_document().networks["recurrent"][0]
     unknown = replace(layer.cell, nodes=(*layer.cell.nodes[:3], Node(op="tanhh", args=(2,))))
+    second = Program(  # what has a size of its own is not the output
+        name="second",
+        nodes=(
+            Node(op="input", size="I", name="x"),
+            Node(op="state", size="H", name="h"),
+            Node(op="state", size="O", name="c"),
+            Node(op="affine", args=(0, 2), size="H", name="h"),
+        ),
+        outputs=(("h", 3), ("c", 2)),
+    )
     for bad, said in [
+        (replace(layer, cell=second, output_size=3), "gives its hidden units, but the output size is 3, not 2"),
         (replace(layer, cell=unknown), "layer 0: .*unknown operation .did you mean 'tanh'"),
         (replace(layer, output_size=3), "gives its hidden units, but the output size is 3, not 2"),
         (replace(layer, residual=True), "layer 0 is residual, but takes 3 units and gives 2"),

@@ -102,6 +102,10 @@ def verify_cell(program: Program) -> Program:
             )
         if node.op in ("state", "parameter") and node.size == "1":
             raise ProgramError(f"cell {program.name!r}: {node.name!r} must be a vector, not a number")
+        if node.op == "state" and node.size == "I":
+            raise ProgramError(
+                f"cell {program.name!r}: the state {node.name!r} must have H or O units, not the input's"
+            )
     states = program.state_sizes()
     if not states or tuple(states) != tuple(name for name, _ in program.outputs):
         raise ProgramError(

@@ -135,7 +135,8 @@ def _check_layer(layer: Layer, came: int, where: str) -> int:
         raise ModelFileError(f"{where}: {short(error)}") from None
     if layer.input_size != came:
         raise ModelFileError(f"{where} takes {layer.input_size} units, but the layer below gives {came}")
-    if layer.output_size != layer.hidden_size and all(node.size != "O" for node in layer.cell.nodes):
+    own = layer.cell.state_sizes()[layer.cell.states[0]] == "O"
+    if layer.output_size != layer.hidden_size and not own:
         sizes = f"{layer.output_size}, not {layer.hidden_size}"
         raise ModelFileError(
             f"{where}: cell {layer.cell.name!r} gives its hidden units, but the output size is {sizes}"
