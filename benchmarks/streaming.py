@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from elman.cells import CATALOGUE
-from elman.engine.native import L, Step, library
+from elman.engine.native import Step, library
 from elman.nn import Recurrent
 
 ROUNDS, CALLS = 15, 300
@@ -45,7 +45,7 @@ def ours(name: str, hidden: int) -> Callable[[], np.ndarray]:
         raise SystemExit("no C++ compiler: there is nothing to measure")
     weights = {n: w.detach().numpy() for n, w in part.weights.items()}
     step = Step(code, part.program, weights, (hidden, hidden, hidden))
-    x, out = np.zeros(hidden + L, np.float32)[:hidden].reshape(1, hidden), np.zeros((1, hidden), np.float32)
+    x, out = np.zeros((1, hidden), np.float32), np.zeros((1, hidden), np.float32)
     x[:] = np.random.default_rng(0).normal(size=(1, hidden))
     arguments = step.bind(x, out)
     step.call(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,15 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from elman import cells
 from elman.cells import CATALOGUE, cell, exp, log, maximum, minimum, normalize, relu, softplus, tanh
+from elman.compiler.cpp import as_cpp
 from elman.data import make
 from elman.engine import native
-from elman.errors import DataError, ModelFileError
+from elman.errors import DataError, ModelFileError, ProgramError
 from elman.models import LanguageModel, SequenceClassifier, SequenceTagger
 from elman.nn import Recurrent
 from elman.runtime.stream import Stream
+from forge import resealed, sealed, split
 
 
 @cell
@@ -43,6 +47,15 @@ def swapping(x, h, c, W):  # type: ignore[no-untyped-def]
     return h, c
 
 
+@cell
+def squaring(x, h, W):  # type: ignore[no-untyped-def]
+    """The input is read by vectors too, where nothing follows its last row."""
+    return tanh(W.a(x * cells.abs(x) - W.p, h))
+
+
+OWN = {c.name: c for c in (normalized, odd, swapping, squaring)}
+
+
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELMAN_CACHE", str(tmp_path_factory.getbasetemp() / "cells"))
@@ -52,9 +65,9 @@ needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="no C++ co
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", [*CATALOGUE, "normalized", "odd"])
+@pytest.mark.parametrize("name", [*CATALOGUE, *OWN])
 def test_a_compiled_step_is_the_reference(name: str) -> None:
-    own = CATALOGUE.get(name) or {"normalized": normalized, "odd": odd}[name]
+    own = CATALOGUE.get(name) or OWN[name]
     code = native.library(own.program)
     assert code is not None
     for inputs, hidden, outputs in [(1, 1, 1), (7, 13, 5), (16, 16, 16), (33, 200, 17)]:
@@ -65,8 +78,7 @@ def test_a_compiled_step_is_the_reference(name: str) -> None:
         (part,) = layer.parts()
         weights = {n: w.detach().numpy() for n, w in part.weights.items()}
         step = native.Step(code, own.program, weights, (inputs, hidden, part.output_size))
-        room = np.zeros(20 * inputs + native.L, np.float32)
-        x, out = room[: 20 * inputs].reshape(20, inputs), np.zeros((20, part.output_size), np.float32)
+        x, out = np.zeros((20, inputs), np.float32), np.zeros((20, part.output_size), np.float32)
         x[:] = np.random.default_rng(1).normal(size=x.shape)
         step.call(step.bind(x, out))
         expected, state = layer(torch.from_numpy(x).double())
@@ -88,12 +100,11 @@ def test_functions_over_their_whole_range(function: str) -> None:
     if function == "log":
         values = np.geomspace(1e-30, 1e30, 2000)
     if function == "exp":
-        values = values[np.abs(values) < 85]
+        values = values[(values > -85) & (values < 88.7)]
     code = native.library(only.program)
     assert code is not None
     step = native.Step(code, only.program, {"weight_a": np.ones((1, 1)), "bias_a": np.zeros(1)}, (1, 1, 1))
-    room = np.zeros(len(values) + native.L, np.float32)
-    x, out = room[: len(values)].reshape(-1, 1), np.zeros((len(values), 1), np.float32)
+    x, out = np.zeros((len(values), 1), np.float32), np.zeros((len(values), 1), np.float32)
     x[:, 0] = values
     step.call(step.bind(x, out))
     exact = {
@@ -181,8 +192,108 @@ def test_wrong_steps_and_states_are_one_sentence(tmp_path: Path) -> None:
     assert np.array_equal(stream.step("?"), Stream(tmp_path / "m.elman").step("<unk>"))  # a letter never seen
     with pytest.raises(DataError, match="parts"):
         stream.state = []
-    with pytest.raises(DataError, match="shapes"):
-        stream.state = [[np.zeros(3)], *stream.state[1:]]
+    before = stream.state
+    for odd_state in ([[np.zeros(3)], *before[1:]], [*before[:-1], [np.zeros(())]], [*before[:-1], []]):
+        with pytest.raises(DataError, match="shapes"):
+            stream.state = odd_state
+    for no_state in (3, [3, 4], [["a"], ["b"]]):
+        with pytest.raises(DataError, match="a stream of this model gave"):
+            stream.state = no_state  # type: ignore[assignment]
+    for kept, now in zip(before, stream.state, strict=True):  # nothing was taken of what was refused
+        np.testing.assert_equal(kept, now)
+
+
+def test_a_text_is_not_read_by_letters_where_the_model_reads_words(tmp_path: Path) -> None:
+    model = LanguageModel(hidden_size=4, epochs=1, bptt=10, level="word").fit("to be or not to be\n" * 20)
+    model.save(tmp_path / "m.elman")
+    stream = Stream(tmp_path / "m.elman")
+    with pytest.raises(DataError, match="give a list of its steps"):
+        stream.run("to be")
+    assert stream.run(["to", "be"]).shape == (2, len(stream.tokens))
+
+
+def test_case_is_ignored_where_the_model_ignores_it(way: str, tmp_path: Path) -> None:
+    model = SequenceClassifier(bidirectional=False, hidden_size=4, epochs=1, lower=True)
+    model.fit(["ab", "ba", "aab", "bba"] * 10, ["x", "y"] * 20).save(tmp_path / "m.elman")
+    stream = Stream(tmp_path / "m.elman")
+    small = stream.run("ab")
+    stream.reset()
+    np.testing.assert_array_equal(stream.run("AB"), small)
+
+
+def test_numbers_that_would_spoil_the_state_are_refused(tmp_path: Path) -> None:
+    series = [np.ones((4, 2)), np.zeros((4, 2))] * 6
+    SequenceClassifier(bidirectional=False, hidden_size=4, epochs=1).fit(series, ["a", "b"] * 6).save(tmp_path / "m")
+    stream = Stream(tmp_path / "m")
+    for wrong in (np.nan, np.inf, -np.inf, 1e300):
+        with pytest.raises(DataError, match="not finite"):
+            stream.step([0.0, wrong])
+    for odd_step in ("ab", ["a", "b"], [[1.0], [1.0, 2.0]], object()):
+        with pytest.raises(DataError, match="takes 2 numbers"):
+            stream.step(odd_step)  # type: ignore[arg-type]
+    assert not any(s.any() for part in stream.state[:-1] for s in part)
+
+
+def _texts(folder: Path) -> bytes:
+    model = SequenceClassifier(bidirectional=False, hidden_size=4, epochs=1, head_sizes=(3,))
+    model.fit(["ab", "ba", "aab"] * 8, ["x", "y", "x"] * 8).save(folder / "m.elman")
+    return (folder / "m.elman").read_bytes()
+
+
+def test_hostile_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    """Every checksum is right and every layer sound; what is wrong is what only the streaming reads."""
+    header, data = split(_texts(tmp_path))
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    whole = json.loads(header["__metadata__"]["elman"])
+    changes: list[tuple[tuple[str, ...], object]] = [
+        (("vocabularies", "tokens"), {}),
+        (("vocabularies", "tokens", "tokens"), [1, 2]),
+        (("vocabularies", "tokens", "tokens"), [["a"], ["b"]]),
+        (("vocabularies", "tokens", "tokens"), ["a", "a"]),
+        (("vocabularies", "tokens", "tokens"), ["a"]),
+        (("vocabularies", "labels"), {}),
+        (("vocabularies", "labels", "tokens"), ["x", "y", "z"]),
+        (("vocabularies", "level"), {}),
+        (("vocabularies", "level", "level"), "series"),
+        (("vocabularies", "level", "level"), ["char"]),
+        (("options", "pooling"), "attention"),
+        (("options", "pooling"), 3),
+        (("options", "pooling"), None),
+        (("options", "head_sizes"), [2]),
+        (("options", "head_sizes"), "3"),
+        (("options", "head_sizes"), [3, 3]),
+    ]
+    path = tmp_path / "hostile.elman"
+    for place, value in changes:
+        document = json.loads(json.dumps(whole))
+        inner = document
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        path.write_bytes(sealed(json.dumps(document), entries, data))
+        with pytest.raises(ModelFileError, match="cannot stream"):
+            Stream(path)
+    for name in [name for name in entries if not name.startswith("recurrent")]:
+        renamed = {("other" if key == name else key): entry for key, entry in entries.items()}
+        path.write_bytes(sealed(json.dumps(whole), renamed, data))
+        with pytest.raises(ModelFileError, match="cannot stream"):
+            Stream(path)
+    spoiled = data[:-4] + np.float32(np.nan).tobytes()
+    path.write_bytes(sealed(json.dumps(whole), entries, spoiled))
+    with pytest.raises(ModelFileError, match="cannot hold"):
+        Stream(path)
+
+
+def test_hostile_scalings_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    series = [np.ones((4, 2)), np.zeros((4, 2))] * 6
+    SequenceClassifier(bidirectional=False, hidden_size=4, epochs=1).fit(series, ["a", "b"] * 6).save(tmp_path / "m")
+    header, _ = split((tmp_path / "m").read_bytes())
+    for scaling in ({}, {"mean": [0.0], "scale": [1.0]}, {"mean": [0, 0], "scale": [1, 0]}, {"mean": [0, 1e300]}):
+        document = json.loads(header["__metadata__"]["elman"])
+        document["scaling"] = scaling
+        (tmp_path / "hostile").write_bytes(resealed((tmp_path / "m").read_bytes(), json.dumps(document)))
+        with pytest.raises(ModelFileError, match="the scaling"):
+            Stream(tmp_path / "hostile")
 
 
 def test_without_a_compiler_one_warning_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +307,101 @@ def test_without_a_compiler_one_warning_names_the_remedy(monkeypatch: pytest.Mon
     native.library.cache_clear()
 
 
-def test_a_step_that_would_need_an_order_of_copies_is_not_compiled() -> None:
-    assert native.library(swapping.program) is None
+@needs_compiler
+@pytest.mark.parametrize(
+    "function", ["sigmoid", "tanh", "exp", "softplus", "relu", "log", "abs", "minimum", "maximum", "normalize"]
+)
+def test_what_is_not_a_number_stays_so(function: str) -> None:
+    """As in the reference: a broken sensor must not look like a number."""
+
+    @cell(name=f"nan_{function}")
+    def only(x, h, W):  # type: ignore[no-untyped-def]
+        a = W.a(x)
+        return (
+            getattr(cells, function)(a, W.p) if function in ("minimum", "maximum") else getattr(cells, function)(a)
+        ) + h
+
+    code = native.library(only.program)
+    assert code is not None
+    weights = {"weight_a": np.eye(2), "bias_a": np.zeros(2), "p": np.ones(2)}
+    step = native.Step(code, only.program, weights, (2, 2, 2))
+    x, out = np.array([[np.nan, 1.0]], np.float32), np.zeros((1, 2), np.float32)
+    step.call(step.bind(x, out))
+    assert np.isnan(out[0, 0])
+
+
+def test_arrays_that_a_step_cannot_take_are_refused() -> None:
+    if (code := native.library(cells.rnn.program)) is None:
+        pytest.skip("no C++ compiler on this machine")
+    step = native.Step(code, cells.rnn.program, {"weight_h": np.ones((3, 5)), "bias_h": np.ones(3)}, (2, 3, 3))
+    x, out = np.zeros((4, 2), np.float32), np.zeros((4, 3), np.float32)
+    step.bind(x, out)
+    for wrong in ((x[:3], out), (x.T, out), (x.astype(np.float64), out), (x, out[:, :2]), (x[::2], out[:2])):
+        with pytest.raises(DataError, match="takes float32 arrays"):
+            step.bind(*wrong)
+
+
+def test_no_text_of_a_program_but_its_names_becomes_code() -> None:
+    """A doc or source may hold what ends a comment; names are checked before anything is printed."""
+    texts = ["*/ int evil;", "ends with a backslash \\", "??/", "#include <evil>"]
+    plain = as_cpp(cells.gru.program, "")
+    for text in texts:
+        assert as_cpp(replace(cells.gru.program, doc=text, source=text, labels=()), "") == plain
+    for name in ("../gru", "a;b", "a\nb", "é", ""):
+        with pytest.raises(ProgramError):
+            native.library(replace(cells.gru.program, name=name))
+
+
+def test_a_cell_of_hundreds_of_maps_is_not_compiled() -> None:
+    @cell
+    def long(x, h, W):  # type: ignore[no-untyped-def]
+        for n in range(300):
+            h = tanh(getattr(W, f"a{n}")(x, h))
+        return h
+
+    with pytest.warns(RuntimeWarning, match="too long|no C\\+\\+ compiler"):
+        assert native.library(long.program) is None
+
+
+@needs_compiler
+def test_nothing_that_others_could_have_written_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    native.library.cache_clear()
+    monkeypatch.setenv("ELMAN_CACHE", str(tmp_path / "new"))
+    assert native.library(cells.rnn.program) is not None
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    (made,) = (tmp_path / "new").iterdir()
+    made.chmod(0o777)
+    made.write_bytes(b"planted")
+    native.library.cache_clear()
+    assert native.library(cells.rnn.program) is not None  # compiled anew
+    assert not made.read_bytes().startswith(b"planted")
+    for mode in (0o777, 0o770, 0o1777):
+        (tmp_path / "new").chmod(mode)
+        native.library.cache_clear()
+        with pytest.warns(RuntimeWarning, match="others may write into .* set ELMAN_CACHE"):
+            assert native.library(cells.rnn.program) is None
+    (tmp_path / "new").chmod(0o700)
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    native.library.cache_clear()
+    if user:  # what the administrator wrote may be run
+        with pytest.warns(RuntimeWarning, match="others may write"):
+            assert native.library(cells.rnn.program) is None
+    native.library.cache_clear()
+
+
+@needs_compiler
+def test_without_a_home_one_sentence_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("ELMAN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    native.library.cache_clear()
+    with pytest.warns(RuntimeWarning, match="set ELMAN_CACHE"):
+        assert native.library(cells.rnn.program) is None
+    native.library.cache_clear()
 
 
 @needs_compiler

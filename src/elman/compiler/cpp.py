@@ -8,15 +8,23 @@ stored; a number (size 1) is a vector of 16 equal floats.
              float* states, float* scratch, float* out)
 
 sizes: I, H, O. weights: as `weight_layout` orders and `elman.engine.native` packs them. x (steps, I), out (steps, units
-of the first state). states: one after the other, each padded to whole vectors. scratch: `scratch_slots` padded vectors.
+of the first state). states: one after the other, each padded to whole vectors. scratch: `scratch_slots` padded vectors,
+zeros at first.
+
+Programs come out of model files: of their texts only names that the verifier knows are printed, never doc or source,
+and each name behind a word of ours (`state_h`), so that none is a keyword or a name of the header.
 """
 
 from __future__ import annotations
 
-from elman.compiler.ir import BINARY, UNARY, Node, Program
+from elman.compiler.ir import Node, Program
 
-ABI = 1
+ABI = 2
 """Goes up whenever the printed text and what calls it no longer fit to older ones."""
+
+MOST_PRINTED = 500
+"""Values and their arguments in a program that is printed: beyond, a compiler takes gigabytes, and a file may claim
+thousands. The longest cell of the catalogue has less than half."""
 
 _FORMS = {
     "neg": "-{0}", "sigmoid": "sigmoid({0})", "tanh": "tanh_({0})", "relu": "rectify({0})", "softplus": "softplus({0})",
@@ -62,14 +70,13 @@ def scratch_slots(program: Program) -> int:
 
 
 def printable(program: Program) -> bool:
-    """False for the rare cell whose new state is another one's old value: copying would need an order."""
-    given = {p: node.name for p, node in enumerate(program.nodes) if node.op == "state"}
-    return all(given.get(position, name) == name for name, position in program.outputs)
+    """False for a program that is too long for a compiler."""
+    return sum(1 + len(node.args) for node in program.nodes) <= MOST_PRINTED
 
 
 def as_cpp(program: Program, vector_header: str) -> str:
     """The whole translation unit; `vector_header` is the text of engine/vector.h."""
-    return f"// {program.name}: {program.source}\n{vector_header}\n{_Printer(program).text()}"
+    return f"{vector_header}\n{_Printer(program).text()}"
 
 
 class _Printer:
@@ -86,7 +93,8 @@ class _Printer:
         return stages
 
     def _stored(self) -> list[int]:
-        """Vectors that must be in memory: results of products, and what products, reductions and later stages read."""
+        """Vectors that need room of their own: results of products, and what products, reductions and later stages
+        read. Inputs, states and parameters have theirs, but for those that are copied."""
         needed = {position for _, position in self.program.outputs}
         for position, node in enumerate(self.program.nodes):
             if node.op == "affine":
@@ -95,7 +103,19 @@ class _Printer:
                 if node.op in ("affine", "sum", "mean") or self.stage[argument] < self.stage[position]:
                     needed.add(argument)
         nodes = self.program.nodes
-        return sorted(p for p in needed if nodes[p].size != "1" and nodes[p].op not in ("input", "state", "parameter"))
+        return sorted(
+            {p for p in needed if nodes[p].size != "1" and nodes[p].op not in ("input", "state", "parameter")}
+            | self._copied()
+        )
+
+    def _copied(self) -> set[int]:
+        """What is copied when a step begins: an input that is read by whole vectors, as nothing need follow the last
+        row, and a state whose old value becomes a new one of another name, which may be written first."""
+        nodes = self.program.nodes
+        read = {a for node in nodes if node.op not in ("affine", "sum", "mean") for a in node.args}
+        read |= {p for name, p in self.program.outputs if nodes[p].op == "input"}
+        moved = {p for name, p in self.program.outputs if nodes[p].op == "state" and nodes[p].name != name}
+        return {p for p in read if nodes[p].op == "input"} | moved
 
     def text(self) -> str:
         nodes, states = self.program.nodes, self.program.state_sizes()
@@ -106,7 +126,11 @@ class _Printer:
             weights.append(f"const float* {name} = at; at += ({rows}) * wide_{node.size};")
         slots = [f"float* s{p} = room; room += wide_{nodes[p].size};" for p in self.stored]
         rooms = [f"float* state_{name} = room; room += wide_{size};" for name, size in states.items()]
-        body: list[str] = []
+        body = [
+            f"for (long u = 0; u < size_{nodes[p].size}; u++) s{p}[u] = {self._given(p)}[u];"
+            for p in self.stored
+            if nodes[p].op in ("input", "state")
+        ]
         for stage in range(max(self.stage) + 1):
             body += self._stage(stage)
         for name, position in self.program.outputs:
@@ -123,10 +147,11 @@ class _Printer:
         )  # fmt: skip
 
     def _memory(self, position: int) -> str:
+        return f"s{position}" if position in self.stored else self._given(position)
+
+    def _given(self, position: int) -> str:
         node = self.program.nodes[position]
-        if node.op in ("input", "state", "parameter"):
-            return {"input": "x", "state": f"state_{node.name}", "parameter": f"parameter_{node.name}"}[node.op]
-        return f"s{position}"
+        return "x" if node.op == "input" else f"{node.op}_{node.name}"
 
     def _stage(self, stage: int) -> list[str]:
         here = [p for p in range(len(self.program.nodes)) if self.stage[p] == stage]
@@ -156,7 +181,7 @@ class _Printer:
             share = f" / {units}" if node.op == "mean" else ""
             return [f"const V n{position} = all(total({self._memory(node.args[0])}, {units}){share});"]
         if node.op == "constant":
-            return [f"const V n{position} = all({node.value!r}f);"]
+            return [f"const V n{position} = all({float(node.value)!r}f);"]
         return [f"const V n{position} = {self._formula(node)};"]
 
     def _formula(self, node: Node) -> str:
@@ -165,7 +190,6 @@ class _Printer:
             return names[0]
         if node.op == "share":
             return f"{names[0]} / float(size_{node.size})"
-        assert node.op in (*UNARY, *BINARY)
         return _FORMS[node.op].format(*names)
 
     def _loop(self, here: list[int], size: str, stage: int) -> list[str]:

@@ -9,6 +9,7 @@ import mmap
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 import warnings
@@ -21,6 +22,8 @@ import numpy.typing as npt
 from elman.compiler.cpp import ABI, as_cpp, printable, scratch_slots, weight_layout
 from elman.compiler.interpret import column_ranges
 from elman.compiler.ir import Node, Program, resolve
+from elman.compiler.verify import verify_cell
+from elman.errors import DataError
 
 Floats = npt.NDArray[np.float32]
 L = 16  # floats in a vector, as in vector.h
@@ -33,9 +36,12 @@ SECONDS = 60
 
 def cache_folder() -> Path:
     """Where compiled cells are kept: $ELMAN_CACHE, else the user's cache folder."""
-    given = os.environ.get("ELMAN_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(given) if given else base / "elman"
+    if given := os.environ.get("ELMAN_CACHE"):
+        return Path(given)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elman"
+    except RuntimeError:  # a user whom the system does not know
+        raise FileNotFoundError("there is no home folder to keep it in; set ELMAN_CACHE to a folder") from None
 
 
 def compiler() -> str | None:
@@ -49,52 +55,68 @@ def compiler() -> str | None:
 @functools.cache
 def _machine(path: str) -> str:
     """What else decides the machine code: the compiler's version and the processor."""
-    version = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    version = subprocess.run([path, "--version"], capture_output=True, timeout=SECONDS, check=True).stdout
     info = Path("/proc/cpuinfo")
-    flags = (
-        next((line for line in info.read_text().splitlines() if line.startswith("flags")), "") if info.exists() else ""
-    )
-    return f"{version}\n{platform.machine()}\n{platform.processor()}\n{flags}"
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")  # of x86, of ARM
+    return f"{version!r}\n{platform.machine()}\n{platform.processor()}\n{flags}"
 
 
 @functools.cache
 def library(program: Program) -> ctypes.CDLL | None:
-    """The compiled step of `program`; None, after one warning that names the remedy, where it cannot be compiled."""
-    if not printable(program):
-        return None
+    """The compiled step of `program`; None, after one warning that names the remedy, where it cannot be compiled.
+
+    Raises ProgramError for what is no cell: only what the verifier knows becomes C++ and the name of a file.
+    """
+    verify_cell(program)
     path = compiler()
     if path is None:
-        warnings.warn(
-            "no C++ compiler was found: cells run in numpy, slower; install g++ or clang++",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        _warn("no C++ compiler was found: cells run in numpy, slower; install g++ or clang++")
+        return None
+    if not printable(program):
+        _warn(f"the cell {program.name!r} is too long to be compiled and runs in numpy, slower")
         return None
     text = as_cpp(program, HEADER.read_text(encoding="utf-8"))
     try:
         key = hashlib.sha256("\0".join((str(ABI), path, _machine(path), *FLAGS, text)).encode()).hexdigest()[:32]
-        target = cache_folder() / f"{program.name[:40]}-{key}.so"
-        if not target.exists():
+        folder = cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _safe(folder):
+            raise PermissionError(
+                f"others may write into {folder}, and what lies there would be run; "
+                "set ELMAN_CACHE to a folder of your own, or chmod go-w this one"
+            )
+        target = folder / f"{program.name[:40]}-{key}.so"
+        if not (target.exists() and _safe(target)):
             _compile(path, text, target)
         return ctypes.CDLL(str(target))
     except (OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "stderr", None) or str(error)
-        warnings.warn(
-            f"the cell {program.name!r} could not be compiled and runs in numpy, slower: {str(reason)[:200]}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        said = getattr(error, "stderr", None) or str(error)
+        reason = " ".join((said.decode(errors="replace") if isinstance(said, bytes) else said).split())[:300]
+        _warn(f"the cell {program.name!r} could not be compiled and runs in numpy, slower: {reason}")
         return None
+
+
+def _warn(why: str) -> None:
+    warnings.warn(why, RuntimeWarning, stacklevel=4)
+
+
+def _safe(path: Path) -> bool:
+    """True for what only this user, or the machine's administrator, can have written."""
+    if not hasattr(os, "geteuid"):
+        return True  # Windows: the user's folders are the user's
+    status = path.stat()
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _compile(path: str, text: str, target: Path) -> None:
     """Under a temporary name, then renamed: two processes may compile the same cell, and none sees half a library."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         source, made = Path(folder) / "cell.cpp", Path(folder) / "cell.so"
         source.write_text(text, encoding="utf-8")
         command = [path, *FLAGS, str(source), "-o", str(made)]
-        subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+        subprocess.run(command, capture_output=True, timeout=SECONDS, check=True)
+        made.chmod(0o700)
         made.replace(target)
 
 
@@ -145,8 +167,8 @@ def _packed_matrix(program: Program, node: Node, weight: Floats, sizes: Mapping[
 
 
 class Step:
-    """A compiled cell with its weights and its state: `run` takes steps of one sequence. Nothing is allocated in a run
-    of as many steps as the last one had."""
+    """A compiled cell with its weights and the state of one sequence; for one thread at a time. Bind it to arrays once,
+    then `call` takes their steps without allocating anything."""
 
     def __init__(
         self,
@@ -165,18 +187,22 @@ class Step:
         self._scratch = _aligned(max(1, scratch_slots(program)) * _wide(max(sizes)))
         self._function = code.run
         self._function.restype = None
-        self._pointer = {name: ctypes.c_void_p(a.ctypes.data) for name, a in self._arrays().items()}
-
-    def _arrays(self) -> dict[str, Floats]:
-        return {"weights": self._weights, "states": self._states, "scratch": self._scratch}
 
     def bind(self, x: Floats, out: Floats) -> Sequence[object]:
-        """The arguments of `call` for these arrays: x (T, I) with 16 floats to read beyond its end, out (T, units)."""
-        p = self._pointer
-        return (
-            self._sizes, p["weights"], ctypes.c_void_p(x.ctypes.data), ctypes.c_long(len(x)), p["states"], p["scratch"],
-            ctypes.c_void_p(out.ctypes.data),
-        )  # fmt: skip
+        """The arguments of `call` for these arrays, which they keep alive: x (T, I), out (T, units)."""
+        if (
+            any(a.dtype != np.float32 or not a.flags.c_contiguous for a in (x, out))
+            or x.shape != (len(out), self._sizes[0])
+            or out.shape != (len(x), self.state_sizes[0])
+        ):
+            raise DataError(
+                f"a compiled step takes float32 arrays (T, {self._sizes[0]}) and (T, {self.state_sizes[0]}), "
+                f"not {x.dtype} {x.shape} and {out.dtype} {out.shape}"
+            )
+        weights, x_at, states, scratch, out_at = (
+            a.ctypes.data_as(ctypes.c_void_p) for a in (self._weights, x, self._states, self._scratch, out)
+        )
+        return self._sizes, weights, x_at, ctypes.c_long(len(x)), states, scratch, out_at
 
     def call(self, arguments: Sequence[object]) -> None:
         """The steps, from the state at hand."""

@@ -3,15 +3,19 @@
 namespace {
 
 typedef float V __attribute__((vector_size(64), aligned(64)));
-typedef float U __attribute__((vector_size(64), aligned(4)));  // the same at any address
+typedef float U __attribute__((vector_size(64), aligned(4), may_alias));  // the same at any address
 typedef int M __attribute__((vector_size(64), aligned(64)));
 const int L = 16;  // floats in a vector
 
 inline V all(float x) { return x - V{}; }
 inline V pick(M mask, V a, V b) { return (V)((mask & (M)a) | (~mask & (M)b)); }
 inline V absolute(V x) { return (V)((M)x & 0x7fffffff); }
-inline V least(V a, V b) { return pick(a < b, a, b); }
-inline V most(V a, V b) { return pick(a > b, a, b); }
+// NaN in either comes out, as in numpy: a broken sensor must not look like a number.
+inline V least(V a, V b) { return pick((a < b) | (a != a), a, b); }
+inline V most(V a, V b) { return pick((a > b) | (a != a), a, b); }
+// The same where a bound is a number: NaN in x comes out.
+inline V at_most(V x, float bound) { return pick(x > bound, all(bound), x); }
+inline V at_least(V x, float bound) { return pick(x < bound, all(bound), x); }
 
 // exp: x = n·ln 2 + r with |r| <= ln 2 / 2, a polynomial of degree 6 for exp(r) - 1, and 2^n put into the exponent.
 // expm1_part gives exp(r) - 1 and 2^n apart, because tanh must not lose what is left near 0.
@@ -27,15 +31,16 @@ inline void split_exp(V x, V& minus_one, V& power) {
     power = (V)(((M)t - 0x4b400000 + 127) << 23);
 }
 inline V exponential(V x) {
-    V inside = least(most(x, all(-87.0f)), all(88.0f)), m, power;
+    V inside = at_most(at_least(x, -86.9f), 88.72283f), m, power;
     split_exp(inside, m, power);
-    V y = power + power * m;
-    y = pick(x > 88.72283f, all(__builtin_inff()), y);
-    return pick(x < -87.33654f, V{}, y);
+    V half = (V)((M)power - (1 << 23));  // 2^(n - 1): 2^128 is no float, but 2^127 is
+    V y = half + half * m;
+    y = pick(x > 88.72283f, all(__builtin_inff()), y + y);
+    return pick(x < -86.9f, V{}, y);
 }
 inline V sigmoid(V x) { return 1.0f / (1.0f + exponential(-x)); }
 inline V tanh_(V x) {  // expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x
-    V a = least(absolute(x), all(10.0f)), m, power;
+    V a = at_most(absolute(x), 10.0f), m, power;
     split_exp(2.0f * a, m, power);
     V e = power * m + (power - 1.0f);
     V y = e / (e + 2.0f);
@@ -51,9 +56,9 @@ inline V logarithm(V x) {
     for (int i = 0; i < L; i++) y[i] = __builtin_logf(x[i]);
     return y;
 }
-inline V softplus(V x) { return most(x, V{}) + logarithm(1.0f + exponential(-absolute(x))); }
-inline V rectify(V x) { return most(x, V{}); }
-inline V sign(V x) { return pick(x > 0.0f, all(1.0f), pick(x < 0.0f, all(-1.0f), V{})); }
+inline V rectify(V x) { return at_least(x, 0.0f); }
+inline V softplus(V x) { return rectify(x) + logarithm(1.0f + exponential(-absolute(x))); }
+inline V sign(V x) { return pick(x > 0.0f, all(1.0f), pick(x < 0.0f, all(-1.0f), x)); }
 inline V step(V x) { return pick(x > 0.0f, all(1.0f), V{}); }
 
 inline V load(const float* p) { return *(const U*)p; }

@@ -15,17 +15,18 @@ import numpy.typing as npt
 
 from elman.compiler.interpret import Stacked, run
 from elman.compiler.ir import resolve
-from elman.engine.native import L, Step, library
-from elman.errors import DataError, ModelFileError, OptionError
+from elman.engine.native import Step, library
+from elman.errors import DataError, ModelFileError
 from elman.runtime import model_file
-from elman.runtime.document import Document, Layer
+from elman.runtime.document import Document, Layer, short
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Stream:
-    """A model file as a machine that takes one step after the other.
+    """A model file as a machine that takes one step after the other; for one thread at a time.
 
     step(x): a token (its text or number) or a vector (I,) -> what the network puts out there: a language model the
     logits of the next token (V,), a classifier the logits of the classes (V,) given all steps so far. Raises
@@ -34,26 +35,33 @@ class Stream:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         document, tensors = model_file.load(path)
+        try:
+            self._build(document, tensors)
+        except ModelFileError as error:
+            raise ModelFileError(f"cannot stream {os.fspath(path)!r}: {error}") from None
+
+    def _build(self, document: Document, tensors: Mapping[str, Array]) -> None:
         if document.task not in ("language-model", "classify") or set(document.networks) != {"recurrent"}:
-            raise ModelFileError(
-                f"{os.fspath(path)}: a {document.task} model reads whole sequences and cannot be streamed"
-            )
+            raise ModelFileError(f"a {document.task} model reads whole sequences and cannot be streamed")
         layers = document.networks["recurrent"]
         if any(layer.direction != "forward" for layer in layers):
             raise ModelFileError(
-                f"{os.fspath(path)}: the model reads backward too and cannot be streamed; "
-                "train it with --no-bidirectional"
+                "the model reads backward too and cannot be streamed; train it with --no-bidirectional"
             )
-        self.task = document.task
-        self.tokens: list[str] = list(document.vocabularies.get("tokens", {}).get("tokens", []))
-        self.labels: list[str] = list(document.vocabularies.get("labels", {}).get("tokens", []))
-        self._unknown = document.vocabularies.get("tokens", {}).get("unknown")
+        self.task, self.input_size = document.task, layers[0].input_size
+        self.level = _level(document)
+        self.labels = _tokens(document, "labels") if self.task == "classify" else []
+        self.tokens = [] if self.level == "series" else _tokens(document, "tokens")
+        self._lower = document.options.get("lower") is True
         self._number = {token: number for number, token in enumerate(self.tokens)}
-        self._embedding = tensors.get("embedding.weight")
-        self.input_size = layers[0].input_size
-        self._scaling = _scaling(document)
+        unknown = document.vocabularies.get("tokens", {}).get("unknown")
+        self._unknown = self._number.get(unknown) if isinstance(unknown, str) else None
+        if self.level == "series":
+            self._embedding, (self._mean, self._scale) = None, _scaling(document, self.input_size)
+        else:
+            self._embedding = _weight(tensors, "embedding.weight", (len(self.tokens), self.input_size))
+        self._head = _Head(document, tensors, self.level, len(self.labels or self.tokens))
         self._layers = [_Layer(layer, _own(tensors, k)) for k, layer in enumerate(layers)]
-        self._head = _Head(document, tensors)
         self._x = np.zeros((1, self.input_size), np.float32)
 
     def step(self, x: str | int | Sequence[float] | Array) -> Floats:
@@ -62,7 +70,9 @@ class Stream:
         return self._head.one(self._through(self._x)[0])
 
     def run(self, xs: str | Sequence[Any] | Array) -> Floats:
-        """Many steps at once, (T, ...) -> (T, V); the state goes on from where it was."""
+        """Many steps at once, (T, ...) -> (T, V); the state goes on from where it was. A text is its characters."""
+        if isinstance(xs, str) and self.level != "char":
+            raise DataError("this model does not read characters; give a list of its steps, one entry each")
         rows = np.array([self._vector(x) for x in xs], np.float32).reshape(-1, self.input_size)
         return np.array([self._head.one(row) for row in self._through(rows)], np.float32).reshape(
             len(rows), self._head.size
@@ -81,21 +91,33 @@ class Stream:
 
     @state.setter
     def state(self, state: Sequence[Sequence[Array]]) -> None:
-        if len(state) != len(self._layers) + 1:
-            raise DataError(f"the state has {len(state)} parts; this model's has {len(self._layers) + 1}")
-        for layer, own in zip(self._layers, state):
-            layer.state = [np.asarray(s, np.float32) for s in own]
-        self._head.state = [np.asarray(s, np.float32) for s in state[-1]]
+        wanted = [[s.shape for s in part] for part in self.state]
+        try:
+            new = [[np.asarray(s, np.float32) for s in part] for part in state]
+        except (TypeError, ValueError):
+            raise DataError("the state must be one that a stream of this model gave: lists of arrays") from None
+        if len(new) != len(wanted):
+            raise DataError(f"the state has {len(new)} parts; this model's has {len(wanted)}")
+        if (given := [[s.shape for s in part] for part in new]) != wanted:
+            raise DataError(f"the state has the shapes {given}; {wanted} are needed")
+        for layer, own in zip(self._layers, new):
+            layer.state = own
+        self._head.state = new[-1]
 
     def _vector(self, x: Any) -> Any:
         """What enters the recurrent layers at a step."""
         if self._embedding is None:
-            values = np.asarray(x, np.float32).reshape(-1)
+            try:
+                values = np.asarray(x, np.float64).reshape(-1)
+            except (TypeError, ValueError):
+                raise DataError(f"a step of this model takes {self.input_size} numbers") from None
             if values.shape != (self.input_size,):
                 raise DataError(f"a step of this model takes {self.input_size} numbers, not {values.size}")
-            return (values - self._scaling[0]) / self._scaling[1]
+            if not (abs(values) <= _LARGEST).all():  # the state would be lost for good
+                raise DataError("a step holds a number that is not finite, or too large for float32; leave it out")
+            return (values.astype(np.float32) - self._mean) / self._scale
         if isinstance(x, str):
-            number = self._number.get(x, self._number.get(self._unknown or ""))
+            number = self._number.get(x.lower() if self._lower else x, self._unknown)
             if number is None:
                 raise DataError(f"the model never saw {x[:40]!r}, and has no token for unknown ones")
             return self._embedding[number]
@@ -112,27 +134,66 @@ class Stream:
 
 def _own(tensors: Mapping[str, Array], k: int) -> dict[str, Array]:
     start = f"recurrent.layers.{k}.forward_"
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): _weight(tensors, name, tensor.shape)
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
 
 
-def _scaling(document: Document) -> tuple[Floats, Floats]:
-    mean, scale = (
-        np.array(document.scaling.get(name, default), np.float32)
-        for name, default in (("mean", [0.0]), ("scale", [1.0]))
-    )
+# -- what a file claims about the rest of a model: the runtime has checked its layers alone ----------------------------
+def _weight(tensors: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Floats:
+    """The weight of this name, when it has this shape and finite numbers."""
+    tensor = tensors.get(name)
+    if tensor is None or tensor.shape != shape or tensor.dtype.kind != "f":
+        raise ModelFileError(f"the weight {name!r} is missing, or not one of the shape {shape} and a floating type")
+    with np.errstate(over="ignore"):
+        weight: Floats = tensor.astype(np.float32, copy=False)
+    if not np.isfinite(weight).all():
+        raise ModelFileError(f"the weight {name!r} holds numbers that float32 cannot hold")
+    return weight
+
+
+def _tokens(document: Document, name: str) -> list[str]:
+    """The tokens of a vocabulary: texts, each once."""
+    tokens = document.vocabularies.get(name, {}).get("tokens")
+    if not isinstance(tokens, list) or not tokens or not all(isinstance(token, str) for token in tokens):
+        raise ModelFileError(f"the vocabulary {name!r} is missing, or no list of texts")
+    if len(set(tokens)) != len(tokens):
+        raise ModelFileError(f"the vocabulary {name!r} holds a token twice")
+    return tokens
+
+
+def _level(document: Document) -> str:
+    """How the model reads: char, word, space or series."""
+    where = document.options if document.task == "language-model" else document.vocabularies.get("level", {})
+    level = where.get("level")
+    if level not in ("char", "word", "space") and (level, document.task) != ("series", "classify"):
+        raise ModelFileError(f"the level of its tokens is not known: {short(level)}")
+    return str(level)
+
+
+def _scaling(document: Document, channels: int) -> tuple[Floats, Floats]:
+    """(mean, scale) of each channel (I,)."""
+    with np.errstate(over="ignore"):
+        mean, scale = (np.array(document.scaling.get(name, ()), np.float32) for name in ("mean", "scale"))
+    if mean.shape != (channels,) or scale.shape != (channels,):
+        raise ModelFileError(f"the scaling must have a mean and a scale for each of the {channels} channels")
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise ModelFileError("the scaling must have means and scales that float32 can hold, and scales above 0")
     return mean, scale
 
 
 class _Layer:
     """One recurrent layer: compiled, or interpreted in numpy."""
 
-    def __init__(self, layer: Layer, weights: dict[str, Array]) -> None:
+    def __init__(self, layer: Layer, weights: dict[str, Floats]) -> None:
         self.program, self.residual = layer.cell, layer.residual
         sizes = (layer.input_size, layer.hidden_size, layer.output_size)
         self.sizes = resolve(*sizes)
         code = library(layer.cell)
         self.step = None if code is None else Step(code, layer.cell, weights, sizes)
-        self.weights = Stacked({name: np.asarray(w, np.float32) for name, w in weights.items()})
+        self.weights = Stacked(weights)
         units = [self.sizes[size] for size in layer.cell.state_sizes().values()]
         self._state: list[Floats] = [np.zeros(n, np.float32) for n in units] if self.step is None else self.step.states
         self._bound: tuple[Floats, Floats, Sequence[object]] | None = None
@@ -143,10 +204,6 @@ class _Layer:
 
     @state.setter
     def state(self, state: Sequence[Floats]) -> None:
-        if [s.shape for s in state] != [s.shape for s in self._state]:
-            raise DataError(
-                f"the state has the shapes {[s.shape for s in state]}; {[s.shape for s in self._state]} are needed"
-            )
         for own, new in zip(self._state, state):
             own[:] = new
 
@@ -157,8 +214,7 @@ class _Layer:
 
     def _compiled(self, step: Step, rows: Floats) -> Floats:
         if self._bound is None or len(self._bound[0]) != len(rows):
-            room = np.zeros(rows.size + L, np.float32)  # the last vector may be read beyond the last row
-            x, out = room[: rows.size].reshape(rows.shape), np.zeros((len(rows), step.state_sizes[0]), np.float32)
+            x, out = np.zeros(rows.shape, np.float32), np.zeros((len(rows), step.state_sizes[0]), np.float32)
             self._bound = (x, out, step.bind(x, out))
         x, out, arguments = self._bound
         x[:] = rows
@@ -181,20 +237,24 @@ class _Layer:
 class _Head:
     """What stands above the layers: pooling over the steps so far, and layers without recurrence."""
 
-    def __init__(self, document: Document, tensors: Mapping[str, Array]) -> None:
-        self.pooling = "every" if document.task == "language-model" else _pooling(document)
-        if self.pooling == "attention":
-            raise ModelFileError("attention pooling is not streamed yet; train with --pooling last, mean, sum or max")
+    def __init__(self, document: Document, tensors: Mapping[str, Array], level: str, size: int) -> None:
+        width = document.networks["recurrent"][-1].output_size
+        self.size = size
+        self.layers: list[tuple[Floats, Floats]] = []
         if document.task == "language-model":
-            weight = tensors.get("output.weight", tensors.get("embedding.weight"))
-            self.layers = [(np.asarray(weight, np.float32), tensors["output.bias"].astype(np.float32))]
+            self.pooling = "every"
+            tied = "output.weight" not in tensors
+            names = [("embedding.weight" if tied else "output.weight", "output.bias", size)]
         else:
-            numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("head.")})
-            self.layers = [
-                (tensors[f"head.{n}.weight"].astype(np.float32), tensors[f"head.{n}.bias"].astype(np.float32))
-                for n in numbers
-            ]
-        self.size = len(self.layers[-1][1])
+            self.pooling = _pooling(document, level)
+            hidden = document.options.get("head_sizes", [])
+            if not isinstance(hidden, list) or not all(type(units) is int and units > 0 for units in hidden):
+                raise ModelFileError("the option head_sizes must be whole numbers")
+            places = ((f"head.{3 * k + 1}", units) for k, units in enumerate([*hidden, size]))  # see elman.nn.Head
+            names = [(f"{at}.weight", f"{at}.bias", int(units)) for at, units in places]  # type: ignore[arg-type]
+        for weight, bias, units in names:
+            self.layers.append((_weight(tensors, weight, (units, width)), _weight(tensors, bias, (units,))))
+            width = units
         self.reset()
 
     def reset(self) -> None:
@@ -206,10 +266,7 @@ class _Head:
 
     @state.setter
     def state(self, state: Sequence[Floats]) -> None:
-        count, gathered = state
-        if gathered.shape != self.gathered.shape:
-            raise DataError(f"the pooling's state has {gathered.size} units; {self.gathered.size} are needed")
-        self.count, self.gathered = int(count[0]), gathered.copy()
+        self.count, self.gathered = int(state[0][0]), state[1].copy()
 
     def one(self, a: Floats) -> Floats:
         """The logits after one more step with the output `a`."""
@@ -229,10 +286,12 @@ class _Head:
         return logits
 
 
-def _pooling(document: Document) -> str:
+def _pooling(document: Document, level: str) -> str:
     chosen = document.options.get("pooling")
     if chosen == "auto":
-        return "max" if document.vocabularies["level"]["level"] in ("word", "space") else "last"
-    if chosen not in ("last", "mean", "sum", "max", "attention"):
-        raise OptionError(f"unknown pooling {chosen!r}")
+        return "max" if level in ("word", "space") else "last"
+    if chosen == "attention":
+        raise ModelFileError("attention pooling is not streamed yet; train with --pooling last, mean, sum or max")
+    if chosen not in ("last", "mean", "sum", "max"):
+        raise ModelFileError(f"the pooling is not known: {short(chosen)}")
     return str(chosen)
