@@ -520,7 +520,7 @@ def test_the_hints_know_the_whole_language() -> None:
     """The names in the messages are those that elman.cells exports."""
     assert all(callable(getattr(cells, name)) and name in cells.__all__ for name in FUNCTIONS)
     functions = [n for n in cells.__all__ if inspect.isfunction(getattr(cells, n))]
-    assert set(functions) == {*FUNCTIONS, "cell", "elman_rnn", "named", "with_output"}
+    assert set(functions) == {*FUNCTIONS, "cell", "elman_rnn", "named", "recurrent_highway", "with_output"}
 
 
 def test_what_may_be_written_otherwise() -> None:

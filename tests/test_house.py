@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,25 @@ def test_a_breach_is_seen() -> None:
     }
     for name, text in allowed.items():
         assert breaches(PACKAGE / name, ast.parse(text)) == [], (name, text)
+
+
+def imports_between(trees: dict[str, tuple[Path, ast.Module]]) -> dict[str, set[str]]:
+    """Which of these modules each imports, wherever it does so, for types alone too; packages' doors are left out."""
+    return {
+        name: {item.module for item in imports_in(path, tree) if item.module in trees and item.module != name}
+        for name, (path, tree) in trees.items()
+    }
+
+
+def test_no_file_imports_one_that_needs_it() -> None:
+    inner = [path for path in MODULES if path.name != "__init__.py"]
+    TopologicalSorter(imports_between({name_of(path): (path, tree_of(path)) for path in inner})).prepare()
+    circle = {
+        "elman.nn.a": (PACKAGE / "nn" / "a.py", ast.parse("if TYPE_CHECKING:\n    from elman.nn.b import B")),
+        "elman.nn.b": (PACKAGE / "nn" / "b.py", ast.parse("def f():\n    from elman.nn.a import A")),
+    }
+    with pytest.raises(CycleError):
+        TopologicalSorter(imports_between(circle)).prepare()
 
 
 def run_fresh(code: str) -> subprocess.CompletedProcess[str]:

@@ -24,13 +24,13 @@ from elman.errors import CellError
 
 
 def _unary(op: str, value: Any) -> Any:
-    return value._tracer.unary(op, value) if isinstance(value, Symbol) else table_for(value)[op](value)
+    return value.tracer.unary(op, value) if isinstance(value, Symbol) else table_for(value)[op](value)
 
 
 def _binary(op: str, left: Any, right: Any) -> Any:
     symbol = left if isinstance(left, Symbol) else right
     if isinstance(symbol, Symbol):
-        return symbol._tracer.binary(op, left, right)
+        return symbol.tracer.binary(op, left, right)
     array = next((v for v in (left, right) if hasattr(v, "shape")), None)
     if array is None:
         return NUMPY[op](left, right)
@@ -91,7 +91,7 @@ def maximum(a: Any, b: Any) -> Any:
 
 def mean(v: Any) -> Any:
     """The mean over the units: one number for each sequence."""
-    return v._tracer.reduce("mean", v) if isinstance(v, Symbol) else table_for(v)["mean"](v)
+    return v.tracer.reduce("mean", v) if isinstance(v, Symbol) else table_for(v)["mean"](v)
 
 
 def normalize(v: Any, eps: float = 1e-5) -> Any:
@@ -157,7 +157,7 @@ class Cell:
             raise CellError(f"cell {self.name!r} takes x, {', '.join(self.states)} and W, but got {given} arguments")
         *states, weights = states_and_weights
         if isinstance(x, Symbol):
-            x._tracer.codes.add(inspect.unwrap(self.function).__code__)  # errors name the line inside this cell
+            x.tracer.codes.add(inspect.unwrap(self.function).__code__)  # errors name the line inside this cell
         return self.function(x, *states, Bound(weights) if isinstance(weights, Mapping) else weights)
 
     @cached_property

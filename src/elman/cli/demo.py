@@ -10,7 +10,8 @@ from typing import Any
 
 from elman.cli import report, typed
 from elman.cli.runs import Place
-from elman.cli.train import Data, Shown, set_machine
+from elman.cli.sources import Data
+from elman.cli.train import Shown, set_machine
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel
 from elman.models.ngram import character_bits

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from elman.cli import typed
+from elman.cli.runs import Place
+from elman.cli.sources import Data
 from elman.models.options import OPTIONS, fields
 
 if TYPE_CHECKING:
-    from elman.cli.runs import Place
-    from elman.cli.train import Data
     from elman.models.estimator import Estimator
 
 TASK_NAMES = {"language-model": "language model", "classify": "classifier of sequences", "tag": "tagger of words"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,3 +112,51 @@ def require_known(train: Table, other: Table, column: str) -> None:
 
 def _labels(entry: Any) -> Sequence[Any]:
     return entry if isinstance(entry, list) else [entry]
+
+
+class Data:
+    """The data of a training command: what to learn from, to validate by (None: a held-out part) and to judge by."""
+
+    def __init__(self, task: str, sources: Sequence[str], chosen: Mapping[str, Any], estimator: Any) -> None:
+        self.names, self.task = list(sources), task
+        self.valid_name, self.test_name = chosen.get("valid"), chosen.get("test")
+        reading = Reading.of(chosen)
+        given = {name: chosen.get(name) for name in ("columns", "encoding", "errors")}
+        self.words = "".join(f" --{name} {shlex.quote(text)}" for name, text in given.items() if text)
+        """The options that other commands need to read such files."""
+        self.train: Any
+        self.valid: Any = None
+        self.test: Any = None
+        if task == "language-model":
+            if not sources:
+                raise OptionError(
+                    "a text to learn from is missing; name one or more files: elman train language-model FILE..."
+                )
+            self.train = [reading.text(source) for source in sources]
+            self.valid, self.test = (n if n is None else [reading.text(n)] for n in (self.valid_name, self.test_name))
+            self.size = f"{sum(map(len, self.train)):,} characters"
+            return
+        self.train = reading.table(sources[0], "train", task)
+        if self.valid_name is None and is_made(sources[0]) and estimator.valid_fraction:
+            self.valid_name = sources[0]
+        require_made(reading, [sources[0], self.valid_name, self.test_name])
+        if self.valid_name is not None:
+            self.valid = reading.validation().table(self.valid_name, "valid", task)
+        if self.test_name is not None:
+            self.test = reading.table(self.test_name, "test", task)
+            require_known(self.train, self.test, self._target(estimator))
+        self.size = f"{len(self.train):,} {'sequences' if task == 'classify' else 'sentences'}"
+
+    def _target(self, estimator: Any) -> str:
+        return estimator.target or ("upos" if "upos" in self.train.names else "tags")
+
+    def held_out(self, estimator: Any) -> str:
+        """What decides which weights are kept, in words."""
+        if self.valid_name is not None:
+            made = f"; {len(self.valid):,} made of their own" if is_made(self.valid_name) else ""
+            return f"{self.valid_name}{made}"
+        if not estimator.valid_fraction:
+            return "nothing (--valid-fraction 0): the last weights are kept"
+        kind = "last" if self.task == "language-model" else "random"
+        article = "the" if kind == "last" else "a"
+        return f"{article} {kind} {100 * estimator.valid_fraction:g} % of the data, held out"

@@ -64,7 +64,7 @@ class Tracer:
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if frame.f_code in self.codes:
-                values = {k: v for k, v in frame.f_locals.items() if type(v) is Symbol and v._tracer is self}
+                values = {k: v for k, v in frame.f_locals.items() if type(v) is Symbol and v.tracer is self}
                 self.local_names.update(values)
             if frame.f_code is self.code:
                 self.line = frame.f_lineno
@@ -112,7 +112,7 @@ class Tracer:
 
     def symbol(self, value: Any, doing: str) -> Symbol:
         if isinstance(value, Symbol):
-            if value._tracer is not self:
+            if value.tracer is not self:
                 raise self.error(f"{doing} uses a value of another trace", "compute every value inside the cell")
             return value
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
