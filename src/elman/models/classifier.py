@@ -70,12 +70,8 @@ class ClassifierNetwork(nn.Module):
 class SequenceClassifier(ClassifierOptions, Estimator):
     """One label for a whole sequence.
 
-    level: "char", "word", "space" (texts) or "series" (numbers); "auto" looks at the data: numbers are series, texts of
-    several words are read by words, others by characters. pooling: "last", "mean", "sum", "max", "attention"; "auto":
-    max for words, last otherwise. head_sizes: layers between pooling and output. class_weight: None, "balanced"
-    (inverse to frequency) or weights by label. lower: ignore case. min_count: rarer tokens become <unk> (default: 2 for
-    words, 1 for characters). embeddings: a GloVe-format file for the words. input, target: columns of tables and files;
-    input "a,b,c" or "*" (all but the target) reads numeric columns as the steps of a series.
+    level "auto": numbers are series, texts of several words are read by words, others by characters. class_weight
+    "balanced": inverse to the frequency.
     """
 
     task: ClassVar[str] = "classify"

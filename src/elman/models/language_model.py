@@ -63,12 +63,7 @@ class LanguageNetwork(nn.Module):
 class LanguageModel(LanguageModelOptions, Estimator):
     """Predicts the next token of a text (Mikolov et al. 2010; Graves 2013).
 
-    level: "char", "word" (words and signs) or "space" (what white space separates).
-    lines: every line is a sentence between start and end tokens; None: yes for words, no for characters.
-    bptt: k1, the steps between two updates; bptt_reach: k2, how far back the gradient goes (a multiple of k1; default
-    k1). The state is carried from window to window (Williams & Peng 1990).
-    tied: the output matrix is the embedding. embedding_size: default hidden_size when tied, else 64 for characters and
-    hidden_size for words. min_count, max_vocabulary: rarer tokens become <unk>.
+    While it learns, the state is carried from window to window (Williams & Peng 1990).
     """
 
     task: ClassVar[str] = "language-model"

@@ -64,7 +64,9 @@ class LanguageModelOptions(EstimatorOptions):
         None, DATA, "Every line is a sentence of its own; default: for words, not for characters"
     )
     hidden_size: int = option(256, MODEL, "H, the units of a recurrent layer")
-    embedding_size: int | None = option(None, MODEL, "Numbers a token enters as; default 64 for characters, else H")
+    embedding_size: int | None = option(
+        None, MODEL, "Numbers a token enters as; default 64 for characters, H if words or tied"
+    )
     tied: bool = option(False, MODEL, "The output matrix is the embedding")
     bptt: int = option(100, TRAINING, "k1, steps between two updates; the state is carried on")
     bptt_reach: int | None = option(None, TRAINING, "k2, how far back the gradient goes, a multiple of k1; default k1")

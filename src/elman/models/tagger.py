@@ -76,10 +76,7 @@ class SequenceTagger(TaggerOptions, Estimator):
     """One tag for every word (Graves & Schmidhuber 2005; Ling et al. 2015; Plank, Søgaard & Goldberg 2016).
 
     A word enters as its embedding and as the last states of a bidirectional network over its letters, so that an
-    unknown word is read by its spelling. word_size, letter_size: embedding sizes; letter_hidden_size: units a direction
-    over the letters, 0 for none. word_dropout: share of words taken as unknown while learning. lower: word embeddings
-    ignore case (letters keep it). embeddings: a GloVe-format file. input, target: columns of tables and files (target
-    None: "upos" where there is one, else "tags").
+    unknown word is read by its spelling.
     """
 
     task: ClassVar[str] = "tag"
