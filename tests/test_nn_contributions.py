@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from elman.cells import CATALOGUE
+from elman.errors import DataError
 from elman.nn import Recurrent, step_gradients
 from elman.nn.recurrent import State
 
@@ -52,3 +53,19 @@ def test_beyond_a_length_nothing_contributes() -> None:
     for share in step_gradients(layer, x, lambda output, state: output.sum(), lengths=[4, 2])[0].values():
         assert share[:4].isfinite().all()
         assert not share[4:].any()
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda output, state: output, lambda output, state: None, lambda output, state: torch.zeros(())]
+)
+def test_a_loss_that_is_no_loss_is_one_sentence(loss: Any) -> None:
+    with pytest.raises(DataError, match="one number computed from the output"):
+        step_gradients(Recurrent("gru", 2, 3), torch.randn(4, 1, 2), loss)
+
+
+def test_inputs_that_do_not_fit_are_one_sentence() -> None:
+    layer = Recurrent("gru", 2, 3)
+    with pytest.raises(DataError, match="no steps"):
+        step_gradients(layer, torch.randn(0, 1, 2), lambda output, state: output.sum())
+    with pytest.raises(DataError, match="the input is float64"):
+        step_gradients(layer, torch.randn(4, 1, 2, dtype=torch.float64), lambda output, state: output.sum())

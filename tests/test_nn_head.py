@@ -109,9 +109,12 @@ def test_heads_that_cannot_be_are_refused() -> None:
     bad: list[tuple[dict[str, Any], str]] = [
         ({"activation": "relu6"}, "did you mean 'relu'"),
         ({"output_activation": "softmax"}, "unknown activation 'softmax'"),
-        ({"dropout": 1.5}, "dropout must be in [0, 1), not 1.5"),
-        ({"hidden_sizes": (3, 0)}, "sizes must be 1 or more: 3, [3, 0], 2"),
-        ({"output_size": 0}, "sizes must be 1 or more"),
+        ({"dropout": 1.5}, "dropout must be a number in [0, 1), not 1.5"),
+        ({"hidden_sizes": (3, 0)}, "sizes must be whole numbers, 1 or more, not (3, 3, 0, 2)"),
+        ({"output_size": 0}, "sizes must be whole numbers"),
+        ({"output_size": 2.5}, "sizes must be whole numbers"),
+        ({"input_size": "3"}, "sizes must be whole numbers"),
+        ({"dropout": "much"}, "dropout must be a number in [0, 1), not 'much'"),
     ]
     for options, said in bad:
         with pytest.raises(OptionError, match=re.escape(said)):

@@ -142,6 +142,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"direction": "backward", "bidirectional": True}, "say different things"),
     ({"backend": "torchh"}, "did you mean 'torch'"),
     ({"dtype": torch.int32}, "floating-point type"),
+    ({"dtype": "float32"}, "floating-point type"),
     ({"cell": "lstm_peephole", "backend": "torch"}, "back end 'torch' cannot run cell 'lstm_peephole'"),
     ({"cell": "lstm_projected", "backend": "torch"}, "only onto fewer units"),
 ]

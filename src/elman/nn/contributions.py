@@ -14,7 +14,8 @@ from torch import Tensor
 
 from elman.compiler.interpret import Stacked, run
 from elman.compiler.ir import resolve
-from elman.nn import ragged
+from elman.errors import DataError
+from elman.nn import op, ragged
 from elman.nn.recurrent import Part, Recurrent, State
 from elman.nn.reference import input_name
 
@@ -33,12 +34,16 @@ def step_gradients(
     the gradient of the weight.
 
     loss: (output, final state) -> a scalar, with the shapes that `layer(x, state)` gives, time-major (T, B, D·H).
-    Dropout is left out. Needs T times the memory of the weights. Raises DataError for shapes that do not fit.
+    Dropout is left out. Needs T times the memory of the weights. Raises DataError for shapes, types and losses
+    that do not fit.
     """
     x, single = layer.time_major(x)
+    if not len(x):
+        raise DataError("the input has no steps: there is nothing to tell apart")
     steps = [x.shape[0]] * x.shape[1] if lengths is None else ragged.checked_lengths(lengths, *x.shape[:2])
     running = ragged.inside(steps, x)  # (T, B, 1)
     first = layer.first_states(x, state, single)
+    op.check_alike(next(layer.parameters()), x, [s for part in first for s in part])
     output, final, copies = x, [], []  # type: Tensor, list[tuple[Tensor, ...]], list[Shares]
     with torch.enable_grad():
         for one in layer.each_layer():
@@ -53,7 +58,10 @@ def step_gradients(
             if layer.residual and output.shape == came.shape:
                 output = output + came.masked_fill(~running, 0)
         leaves = [copy for own in copies for copy in own.values()]
-        found = torch.autograd.grad(loss(output, tuple(final)), leaves, allow_unused=True, materialize_grads=True)
+        total = loss(output, tuple(final))
+        if not isinstance(total, Tensor) or total.numel() != 1 or not total.requires_grad:
+            raise DataError("the loss must be one number computed from the output or the state, such as output.sum()")
+        found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
     grads = iter(found)
     return [{name: next(grads) for name in own} for own in copies]
 
@@ -69,5 +77,5 @@ def _unrolled(
         given = {own_input: x[t].masked_fill(~running[t], 0), **dict(zip(names, states))}
         new = run(part.program, given, Stacked({name: copy[t] for name, copy in weights.items()}), sizes)
         states = tuple(torch.where(running[t], new[name], old) for name, old in zip(names, states))
-        outputs[t] = states[0] * running[t]
+        outputs[t] = states[0].masked_fill(~running[t], 0)
     return torch.stack(outputs), states

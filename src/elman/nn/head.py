@@ -87,10 +87,11 @@ class Head(nn.Sequential):
         for name in (activation, output_activation):
             if name not in ACTIVATIONS:
                 raise OptionError(f"unknown activation {name!r}{did_you_mean(str(name), ACTIVATIONS)}")
-        if not 0 <= dropout < 1:
-            raise OptionError(f"dropout must be in [0, 1), not {dropout}")
-        if any(size < 1 for size in (input_size, output_size, *hidden_sizes)):
-            raise OptionError(f"a head's sizes must be 1 or more: {input_size}, {list(hidden_sizes)}, {output_size}")
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise OptionError(f"dropout must be a number in [0, 1), not {dropout!r}")
+        sizes = (input_size, *hidden_sizes, output_size)
+        if any(type(size) is not int or size < 1 for size in sizes):
+            raise OptionError(f"a head's sizes must be whole numbers, 1 or more, not {sizes}")
         layers: list[nn.Module] = []
         size = input_size
         for hidden in hidden_sizes:

@@ -88,11 +88,12 @@ def run(
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):
             return turn(x.to(like.dtype), [s.to(like.dtype) for s in states])
-    _check_alike(like, x, states)
+    check_alike(like, x, states)
     return turn(x, states)
 
 
-def _check_alike(like: Tensor, x: Tensor, states: Sequence[Tensor]) -> None:
+def check_alike(like: Tensor, x: Tensor, states: Sequence[Tensor]) -> None:
+    """DataError where the input or a state has another type or device than the weight `like`."""
     for what, tensor in (("input", x), *(("state", s) for s in states)):
         if tensor.dtype != like.dtype or tensor.device != like.device:
             own, came = (f"{str(t.dtype).removeprefix('torch.')} on {t.device}" for t in (like, tensor))

@@ -115,8 +115,8 @@ class Recurrent(nn.Module):
             raise OptionError(f"dropout must be a number in [0, 1), not {dropout!r}")
         if bidirectional and direction not in ("forward", "both"):
             raise OptionError(f"bidirectional=True and direction={direction!r} say different things; give one of them")
-        if dtype is not None and not dtype.is_floating_point:
-            raise OptionError(f"weights must be of a floating-point type such as torch.float32, not {dtype}")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise OptionError(f"weights must be of a floating-point type such as torch.float32, not {dtype!r}")
         self.input_size, self.dropout, self.residual = input_size, dropout, residual
         self.batch_first, self.backend = batch_first, backend
         self.layers = nn.ModuleList()
