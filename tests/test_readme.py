@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for block in found:
         exec(compile(block, "README.md", "exec"), names)  # one after the other, as a reader would type them
     assert "output" in names
+
+
+def test_the_page_on_streaming_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ELMAN_CACHE", str(tmp_path / "cells"))
+    page = (ROOT / "docs" / "streaming.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/streaming.md", "exec"), names)
+    assert names["logits"].shape == (2,)
+    assert names["likely"] in names["stream"].tokens
 
 
 def test_every_command_is_one_that_elman_has(capsys: pytest.CaptureFixture[str]) -> None:
