@@ -185,7 +185,9 @@ def test_generate_streams_the_text_of_the_api(run: Run, models: Path) -> None:
     assert out == LanguageModel.load(path).generate("to ", **how) + "\n"
     assert err == ""
     assert "the model never saw 'Z'" in run("generate", path, "--prompt", "Z", "--length", "3")[1]
-    assert "--temperature must be a number, 0 or more" in run("generate", path, "--temperature", "-1", code=2)[1]
+    out, err = run("generate", path, "--prompt", "to ", "--temperature", "-1", code=2)
+    assert "--temperature must be a number, 0 or more" in err
+    assert out == ""  # not even the prompt
 
 
 def test_words_are_written_with_the_spaces_of_the_api(run: Run) -> None:

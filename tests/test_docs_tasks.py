@@ -7,6 +7,7 @@ import re
 import warnings
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -79,3 +80,20 @@ def test_options_of_the_commands_exist(task: str, capsys: pytest.CaptureFixture[
     offered = capsys.readouterr().out
     for flag in re.findall(r"`(--[a-z-]+)", page(task)):
         assert flag in offered, flag
+
+
+def test_the_python_of_the_page_on_layers_runs() -> None:
+    text = (ROOT / "docs" / "layers.md").read_text(encoding="utf-8")
+    found = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(found) >= 5
+    names: dict[str, Any] = {}
+    for block in found:
+        exec(compile(block, "layers.md", "exec"), names)  # one after the other, as a reader would type them
+    assert names["scores"].shape == (4, 5)
+    assert names["shares"][0]["weight_i"].shape == (7, 5, 8)
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert pages - set(re.findall(r"\]\(([a-z-]+\.md)\)", index)) == set()

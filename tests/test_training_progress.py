@@ -15,7 +15,7 @@ import pytest
 from elman.errors import DataError
 from elman.training import Progress, Summary, TrainingOptions, fit, learning_curve
 from elman.training.pace import Pace
-from elman.training.progress import Bar, Lines, Report, clock, singular
+from elman.training.progress import Bar, Lines, Report, clock, folded, singular
 from elman.training.state import Position
 from training_small import Small
 
@@ -74,6 +74,14 @@ def test_the_bar_shows_the_figures(width: int) -> None:
     shown = ("[here]", "epoch 2/10", "12 %", "2.164 bits per", "81,234", "norm 0.25", "1:06 left", "validation loss")
     assert [part for part in shown if part not in text] == []
     assert "\x1b[?25h" in text  # the cursor is back
+
+
+@pytest.mark.parametrize(("width", "count"), [(120, 1), (80, 2), (40, 3), (5, 5)])
+def test_a_narrow_terminal_breaks_no_figure(width: int, count: int) -> None:
+    made = folded(REPORT.figures(), width).split("\n")
+    assert len(made) == count
+    assert " · ".join(made) == REPORT.figures()
+    assert all(len(line) <= width or " · " not in line for line in made)
 
 
 class Terminal(io.StringIO):

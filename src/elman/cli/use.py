@@ -111,8 +111,9 @@ def generate(path: str, chosen: Chosen) -> None:
         names = ", ".join(repr(token) for token in unknown[:5])
         print(f"elman: note: the model never saw {names} of the prompt; it reads them as unknown", file=sys.stderr)
     shown = prompt if model.level == "char" else detokenize(tokens, model.level)
+    drawn = model.stream(prompt, length, **how)  # refuses wrong options before anything is written
     sys.stdout.write(shown)
-    for token in model.stream(prompt, length, **how):
+    for token in drawn:
         tokens.append(token)
         # A word's spacing depends on the one before it alone, so that two tokens tell what the next one adds.
         more = (

@@ -46,11 +46,11 @@ def make(name: str, count: int, length: int | tuple[int, int], seed: int) -> Tab
     task, shortest = TASKS[name]
     low, high = (length, length) if isinstance(length, int) else length
     if low < shortest:
-        raise OptionError(f"length={low} is too short for {PREFIX}{name}; its shortest is {shortest}")
+        raise OptionError(f"length {low} is too short for {PREFIX}{name}; its shortest is {shortest}")
     if high < low:
-        raise OptionError(f"length=({low}, {high}) cannot be; the first is the shortest and the second the longest")
+        raise OptionError(f"length {low}-{high} cannot be: the shortest comes first, then the longest")
     if count < 1:
-        raise OptionError(f"count={count} cannot be; make at least one record")
+        raise OptionError(f"count {count} cannot be; make at least one record")
     if count * high > _MOST_STEPS:
         raise OptionError(
             f"{count:,} records of up to {high:,} steps are too many; count times length may be at most {_MOST_STEPS:,}"

@@ -60,6 +60,7 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
             (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points",
             ha="right" if late else "center", fontsize=8,
             color=VALIDATION, arrowprops={"arrowstyle": "-", "color": VALIDATION, "linewidth": 0.7},
+            bbox={"boxstyle": "square,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         )  # fmt: skip
     axes.set_ylabel(f"loss (nats per {unit})")
     axes.set_title("Learning curve", loc="left", fontweight="bold")

@@ -152,7 +152,19 @@ class Bar(Progress):
         row.add_column(no_wrap=True)
         bar = ProgressBar(total=1.0, completed=report.done)
         row.add_row(f"epoch {report.epoch}/{report.epochs}", bar, f"{100 * report.done:3.0f} %")
-        return Group(row, Text(report.figures(), overflow="fold"))
+        return Group(row, Text(folded(report.figures(), self._console.width), overflow="fold"))
+
+
+def folded(figures: str, width: int) -> str:
+    """The line in lines of up to `width`, broken between two figures and not inside one."""
+    lines = [""]
+    for figure in figures.split(" · "):
+        longer = f"{lines[-1]} · {figure}" if lines[-1] else figure
+        if lines[-1] and len(longer) > width:
+            lines.append(figure)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def singular(unit: str) -> str:
