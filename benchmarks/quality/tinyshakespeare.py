@@ -17,7 +17,7 @@ from elman.models import LanguageModel
 from elman.training.progress import Progress
 
 
-def main(folder: str, epochs: int = 20) -> None:
+def main(folder: str, epochs: int = 15) -> None:
     text = read_text(Path(folder) / "input.txt.gz")
     cut = len(text) * 9 // 10
     model = LanguageModel(
