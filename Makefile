@@ -1,6 +1,6 @@
 # elman's few commands. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint demo clean
+.PHONY: help setup test lint demo sanitize clean
 
 PY := .venv/bin/python
 # mypy refuses a folder without a Python file
@@ -8,7 +8,7 @@ CHECKED := src $(if $(wildcard benchmarks/*.py benchmarks/*/*.py),benchmarks) $(
 
 help: ## print this list
 	@echo "elman: the toolkit for recurrent neural networks"
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | while IFS='	' read -r name what; do printf '  make %-6s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | while IFS='	' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
 
 setup: ## make .venv and install elman with its tools; does nothing when that is done (PYTHON=... chooses the Python)
 	@sh tools/setup.sh
@@ -23,6 +23,9 @@ lint: setup ## check style and types only
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy $(CHECKED)
+
+sanitize: setup ## run the engine's tests under the address, undefined-behaviour and thread sanitizers
+	@sh tools/sanitize.sh
 
 clean: ## remove caches, build outputs and the demo's files (keeps .venv and runs/)
 	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,93 +1,120 @@
-"""One step of one sequence, called from Python: microseconds a step, one thread.
+"""One step of one sequence, called from Python: microseconds a step, in one thread and in two.
 
     python benchmarks/streaming.py
 
-elman's compiled step beside torch's cells (LSTMCell, GRUCell, RNNCell, in inference mode), in one process, interleaved:
-the median over rounds and, in brackets, the least and the most. Outputs are compared before anything is timed. With
-onnxruntime and onnx installed its figure would belong beside; it is not measured here.
+elman's compiled step beside torch's cells (LSTMCell, GRUCell, RNNCell, in inference mode) and, where it is installed,
+onnxruntime with its buffers bound; in one process, in turns, the state fed back. All have the same weights, and their
+first steps are compared before anything is timed. The median over turns and, in brackets, the quartiles.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
 import torch
 
+from elman.bench import report
+from elman.bench.rivals import NOT_INSTALLED
+from elman.bench.task import Task
+from elman.bench.turns import ratio, spread, turns
 from elman.cells import CATALOGUE
-from elman.engine.native import Step, library
-from elman.nn import Recurrent
+from elman.engine.step import compiled
 
-ROUNDS, CALLS = 15, 300
+REPEATS, COMPARED = 15, 5
+SIZES, THREADS = (32, 128, 512), (1, 2)
 TORCH: dict[str, Callable[[int, int], torch.nn.Module]] = {
     "lstm": torch.nn.LSTMCell,
     "gru": torch.nn.GRUCell,
     "rnn": torch.nn.RNNCell,
 }
+Call = Callable[[], np.ndarray]
+"""A step from the state that the last one left; gives the output (1, H)."""
 
 
-def microseconds(call: Callable[[], object]) -> float:
-    """Of one call, on average over CALLS."""
-    start = time.perf_counter()
-    for _ in range(CALLS):
-        call()
-    return 1e6 * (time.perf_counter() - start) / CALLS
-
-
-def ours(name: str, hidden: int) -> Callable[[], np.ndarray]:
-    """A step of the compiled cell from a fixed input; checked against the layer in torch."""
-    layer = Recurrent(name, hidden, hidden)
-    (part,) = layer.parts()
-    code = library(part.program)
-    if code is None:
+def elmans(task: Task, threads: int) -> Call:
+    """The compiled cell."""
+    (part,) = task.layer().parts()
+    weights = {name: weight.detach().numpy() for name, weight in part.weights.items()}
+    step = compiled(part.program, weights, (task.inputs, task.hidden, task.hidden), threads)
+    if step is None:
         raise SystemExit("no C++ compiler: there is nothing to measure")
-    weights = {n: w.detach().numpy() for n, w in part.weights.items()}
-    step = Step(code, part.program, weights, (hidden, hidden, hidden))
-    x, out = np.zeros((1, hidden), np.float32), np.zeros((1, hidden), np.float32)
-    x[:] = np.random.default_rng(0).normal(size=(1, hidden))
-    arguments = step.bind(x, out)
-    step.call(arguments)
-    with torch.inference_mode():
-        np.testing.assert_allclose(out, layer(torch.from_numpy(x)[:, None])[0][:, 0], atol=1e-5)
+    out = np.zeros((1, task.hidden), np.float32)
+    bound = step.bind(task.tensors()[0][0].numpy(), out)
 
     def call() -> np.ndarray:
-        step.call(arguments)
+        step.call(bound)
         return out
 
     return call
 
 
-def torchs(name: str, hidden: int) -> Callable[[], object]:
-    """A step of torch's cell, the state fed back."""
-    cell = TORCH[name](hidden, hidden)
-    x = torch.randn(1, hidden)
-    state = [cell(x)]
+def torchs(task: Task) -> Call:
+    """torch's cell."""
+    cell = TORCH[task.cell.name](task.inputs, task.hidden)
+    x = task.tensors()[0][0]
+    for parameter, weight in zip(cell.parameters(), task.torch_weights(), strict=True):
+        parameter.data.copy_(weight)
+    state = [None]
 
-    def call() -> object:
+    def call() -> np.ndarray:
         with torch.inference_mode():
-            state[0] = cell(x, state[0])
-        return state
+            state[0] = made = cell(x, state[0])
+        return np.asarray(made[0] if isinstance(made, tuple) else made)
 
     return call
 
 
+def onnxruntimes(task: Task, threads: int) -> Call | None:
+    """A model of one node and one step; two sets of buffers, since a step must not write what it reads."""
+    try:
+        from elman.bench.onnx_node import Bound, session
+    except ImportError:
+        return None
+    names = ("h", "c")[: len(task.cell.states)]
+    x, output = task.tensors()[0].numpy(), np.zeros((1, 1, 1, task.hidden), np.float32)
+    buffers = [{name: np.zeros((1, 1, task.hidden), np.float32) for name in names} for _ in range(2)]
+    of = session(task, threads, states=True)
+    there, back = (
+        Bound(of, {"x": x, **before}, {"output": output, **{f"new_{name}": a for name, a in after.items()}})
+        for before, after in (buffers, buffers[::-1])
+    )
+    turn = [there, back]
+    here: np.ndarray = output[0, 0]
+
+    def call() -> np.ndarray:
+        turn[0]()
+        turn.reverse()
+        return here
+
+    return call
+
+
+def measured(task: Task, threads: int) -> list[str]:
+    """A row of the table."""
+    torch.set_num_threads(threads)
+    made = {"elman": elmans(task, threads), "torch": torchs(task), "onnxruntime": onnxruntimes(task, threads)}
+    calls = {rival: call for rival, call in made.items() if call is not None}
+    for _ in range(COMPARED):
+        first, *others = (call().copy() for call in calls.values())
+        for other in others:
+            np.testing.assert_allclose(other, first, atol=1e-5)
+    times = turns(calls, REPEATS)
+    shown = [report.quartiles(spread(times[r]).times(1e6)) if r in times else NOT_INSTALLED for r in made]
+    ratios = [f"{ratio(times, r, 'elman'):.1f}" if r in times else "–" for r in ("torch", "onnxruntime")]
+    return [task.cell.name, str(task.hidden), str(threads), *shown, *ratios]
+
+
 def main() -> None:
-    torch.set_num_threads(1)
-    assert set(TORCH) <= set(CATALOGUE)
-    print("| cell | H = I | elman, µs | torch, µs | ratio |")
-    print("|---|---:|---:|---:|---:|")
-    for name in TORCH:
-        for hidden in (32, 128, 512):
-            calls = {"elman": ours(name, hidden), "torch": torchs(name, hidden)}
-            times: dict[str, list[float]] = {key: [] for key in calls}
-            for _ in range(ROUNDS):
-                for key, call in calls.items():
-                    times[key].append(microseconds(call))
-            cells = [f"{median(t):.2f} ({min(t):.2f} to {max(t):.2f})" for t in times.values()]
-            ratio = median(b / a for a, b in zip(times["elman"], times["torch"]))
-            print(f"| {name} | {hidden} | {cells[0]} | {cells[1]} | {ratio:.1f} |")
+    rows = [
+        measured(Task(CATALOGUE[name], 1, 1, hidden, hidden, train=False), threads)
+        for name in TORCH
+        for hidden in SIZES
+        for threads in THREADS
+    ]
+    print(f"{report.about()}; microseconds a step\n")
+    header = ("cell", "H = I", "threads", "elman", "torch's cell", "onnxruntime", "x torch", "x onnxruntime")
+    print(report.markdown(header, rows))
 
 
 if __name__ == "__main__":

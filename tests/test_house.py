@@ -25,8 +25,9 @@ FLOORS: dict[str, set[str]] = {
     "errors": set(),
     "compiler": set(),
     "cells": {"compiler"},
-    "nn": {"compiler", "cells"},
+    "nn": {"compiler", "cells", "engine"},
     "engine": {"compiler"},
+    "bench": {"compiler", "cells", "nn", "engine"},
     "data": set(),
     "runtime": {"compiler", "engine"},
     "training": {"compiler", "cells", "nn", "data", "runtime"},
@@ -38,10 +39,13 @@ FLOORS[""] = {*FLOORS, "cli"}  # elman/__init__.py: the lazy doors
 
 # Libraries that not every floor may load: (where at module level, where else inside a function).
 LIBRARIES: dict[str, tuple[set[str], set[str]]] = {
-    "torch": ({"nn", "training", "models"}, {"compiler", "cells", "cli", ""}),
+    "torch": ({"nn", "bench", "training", "models"}, {"compiler", "cells", "cli", ""}),
     "rich": ({"training", "cli"}, {"models"}),
     "cyclopts": ({"cli"}, set()),
     "matplotlib": (set(), {"training", "cli"}),
+    "onnx": ({"bench"}, set()),
+    "onnxruntime": ({"bench"}, set()),
+    "jax": (set(), {"bench"}),
     "numpy": (set(FLOORS) - {""}, set()),
     "msgspec": (set(FLOORS) - {""}, set()),
     "safetensors": ({"runtime", "training", "models"}, {"nn"}),
@@ -319,6 +323,7 @@ PAGES = (
     "language-model",
     "classify",
     "tag",
+    "bench",
     "model-file",
     "decisions",
 )

@@ -81,21 +81,17 @@ def test_gradient_of_a_final_state_alone(name: str) -> None:
 
 @fused_and_reference
 def test_a_change_in_place_before_backward_raises(name: str) -> None:
-    """Of the input and of a state; a weight, which the fused operations copy, may change: its gradient stays right."""
+    """Of the input, of a state and of a weight."""
     layer = layer_of(name)
     weight = next(layer.parameters())
     for victim in ("input", "state", "weight"):
         x = inputs() * 1
         state = tuple(tuple(torch.randn_like(s) for s in part.zeros(B)) for part in layer.parts())
         output, _ = layer(x, state)
-        (before,) = torch.autograd.grad(output.sum(), weight, retain_graph=True)
         with torch.no_grad():
             {"input": x, "state": state[0][0], "weight": weight}[victim].add_(1)
-        if victim == "weight" and name != "lstm_peephole":
-            torch.testing.assert_close(torch.autograd.grad(output.sum(), weight)[0], before)
-        else:
-            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-                output.sum().backward()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            output.sum().backward()
 
 
 @fused_and_reference

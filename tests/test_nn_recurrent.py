@@ -185,25 +185,31 @@ def test_inputs_and_states_that_do_not_fit_are_refused() -> None:
 def test_explain_says_which_back_end_and_why() -> None:
     said = explain(Recurrent(["lstm", "lstm_peephole"], IN, H, 2, direction=["both", "forward"]), torch.zeros(T, B, IN))
     assert said.splitlines() == [
-        "layer 0 (forward), cell lstm: torch (the equations are those of torch.lstm)",
-        "layer 0 (backward), cell lstm: torch (the equations are those of torch.lstm)",
-        "layer 1 (forward), cell lstm_peephole: reference (torch has no fused operation for the equations of "
-        "lstm_peephole; the program runs step by step)",
+        "layer 0 (forward), cell lstm: native (compiled from its equations)",
+        "layer 0 (backward), cell lstm: native (compiled from its equations)",
+        "layer 1 (forward), cell lstm_peephole: native (compiled from its equations)",
         "input: (4, 3, 3), float32 on cpu",
     ]
+    assert explain(elman.nn.GRU(IN, H, 2, bidirectional=True)).count("cell gru: native (") == 4
     assert "reference (asked for)" in explain(Recurrent("gru", IN, H, backend="reference"))
-    assert "but not every state" in explain(Recurrent("lstm", IN, H), every_state=True)
-    assert "torch (the" in explain(Recurrent("gru", IN, H), every_state=True)
-    assert "only onto fewer units" in explain(Recurrent("lstm_projected", IN, H))
-    assert "torch.lstm" in explain(Recurrent("lstm_projected", IN, H, output_size=2))
-    assert explain(elman.nn.GRU(IN, H, 2, bidirectional=True)).count("cell gru: torch (") == 4
-    assert "torch.rnn_relu" in explain(elman.nn.RNN(IN, H, nonlinearity="relu"))
-    layer, told = elman.nn.GRU(IN, H), []  # type: Any, list[str]
-    torch.func.vmap(lambda x: told.append(explain(layer)) or x)(torch.zeros(2))
-    assert "no rule for vmap" in told[0]
+    assert "torch (the equations are those of torch.lstm)" in explain(Recurrent("lstm", IN, H, backend="torch"))
     for wrong in (torch.nn.LSTM(IN, H), torch.nn.Linear(2, 2), "lstm", None):
         with pytest.raises(OptionError, match=r"explain takes an elman layer .*, not "):
             explain(wrong)  # type: ignore[arg-type]
+
+
+def test_explain_says_why_there_are_no_kernels() -> None:
+    half = {"dtype": torch.bfloat16}
+    said = explain(Recurrent("lstm_peephole", IN, H, **half))
+    assert "reference (the kernels compute in float32 and float64, not in bfloat16; torch has no fused" in said
+    assert "but not every state" in explain(Recurrent("lstm", IN, H, **half), every_state=True)
+    assert "torch (the" in explain(Recurrent("gru", IN, H, **half), every_state=True)
+    assert "only onto fewer units" in explain(Recurrent("lstm_projected", IN, H, **half))
+    assert "torch.lstm" in explain(Recurrent("lstm_projected", IN, H, output_size=2, **half))
+    assert "torch.rnn_relu" in explain(elman.nn.RNN(IN, H, nonlinearity="relu", **half))
+    layer, told = elman.nn.GRU(IN, H), []  # type: Any, list[str]
+    torch.func.vmap(lambda x: told.append(explain(layer)) or x)(torch.zeros(2))
+    assert "no rule for vmap" in told[0]
 
 
 def test_a_cell_is_known_by_its_equations_and_not_by_its_name() -> None:
@@ -211,7 +217,7 @@ def test_a_cell_is_known_by_its_equations_and_not_by_its_name() -> None:
     def mine(x: Any, h: Any, W: Any) -> Any:
         return cells.tanh(W.h(x, h))
 
-    assert "torch.rnn_tanh" in explain(Recurrent(mine, IN, H))
+    assert "torch.rnn_tanh" in explain(Recurrent(mine, IN, H, backend="torch"))
 
 
 def test_the_torch_back_end_asked_for_is_never_silently_another() -> None:

@@ -66,7 +66,7 @@ def test_the_adjoint_is_autograd_through_the_scan(name: str) -> None:
     x, states, weights = problem(program)
     leaves = [x, *states, *weights.values()]
     wanted, _ = scan(program, weights, x, states)
-    found = Scan.apply(program, tuple(weights), x, *states, *weights.values())
+    found = Scan.apply(program, tuple(weights), None, x, *states, *weights.values())
     shares = [torch.randn_like(s) for s in wanted]
     gradients = []
     for sequences in (found, wanted):
@@ -94,7 +94,7 @@ def test_a_gradient_of_some_states_alone() -> None:
     """Only the second state's sequence enters the loss; the others' gradients come as None."""
     program = cells.lstm_peephole.program
     x, states, weights = problem(program)
-    found = Scan.apply(program, tuple(weights), x, *states, *weights.values())[1][2]
+    found = Scan.apply(program, tuple(weights), None, x, *states, *weights.values())[1][2]
     wanted = scan(program, weights, x, states)[0][1][2]
     leaves = [x, *states, *weights.values()]
     for ours, theirs in zip(*(torch.autograd.grad(s.sum(), leaves, materialize_grads=True) for s in (found, wanted))):
@@ -113,7 +113,7 @@ def test_the_input_need_not_be_the_first_node() -> None:
     verify_cell(turned)
     x, states, weights = problem(program)
     leaves = [x, *states, *weights.values()]
-    results = [Scan.apply(p, tuple(weights), x, *states, *weights.values())[0] for p in (program, turned)]
+    results = [Scan.apply(p, tuple(weights), None, x, *states, *weights.values())[0] for p in (program, turned)]
     assert torch.equal(*results)
     for a, b in zip(*(torch.autograd.grad(r.square().sum(), leaves) for r in results)):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)

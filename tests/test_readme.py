@@ -44,6 +44,7 @@ def test_the_page_on_streaming_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     exec(compile(block, "docs/streaming.md", "exec"), names)
     assert names["logits"].shape == (2,)
     assert names["likely"] in names["stream"].tokens
+    assert set(names["found"]) <= set(names["tagger"].labels)
 
 
 def test_every_command_is_one_that_elman_has(capsys: pytest.CaptureFixture[str]) -> None:

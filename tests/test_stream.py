@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from msgspec.structs import replace
 from elman import cells
 from elman.cells import CATALOGUE, cell, exp, log, maximum, minimum, normalize, relu, softplus, tanh
 from elman.compiler.cpp import as_cpp
+from elman.compiler.ir import Program
 from elman.data import make
-from elman.engine import native
-from elman.errors import DataError, ModelFileError, ProgramError
+from elman.engine import build, plans
+from elman.engine.step import Interpreted, Step, compiled
+from elman.errors import DataError, ModelFileError, OptionError, ProgramError
 from elman.models import LanguageModel, SequenceClassifier, SequenceTagger
 from elman.nn import Recurrent
 from elman.runtime.stream import Stream
@@ -61,15 +64,24 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ELMAN_CACHE", str(tmp_path_factory.getbasetemp() / "cells"))
 
 
-needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="no C++ compiler on this machine")
+def library(program: Program) -> object:
+    """The compiled loops of a cell, or None."""
+    return plans.cell_code(program, build.chosen_isa(), "float")
+
+
+def forget() -> None:
+    """As in a new process, where nothing is loaded yet."""
+    for cached in (plans.engine, plans.cell_code, plans.planned):
+        cached.cache_clear()
+
+
+needs_compiler = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler on this machine")
 
 
 @needs_compiler
 @pytest.mark.parametrize("name", [*CATALOGUE, *OWN])
 def test_a_compiled_step_is_the_reference(name: str) -> None:
     own = CATALOGUE.get(name) or OWN[name]
-    code = native.library(own.program)
-    assert code is not None
     for inputs, hidden, outputs in [(1, 1, 1), (7, 13, 5), (16, 16, 16), (33, 200, 17)]:
         free = "O" in own.program.state_sizes().values()
         layer = Recurrent(own, inputs, hidden, output_size=outputs if free else None, dtype=torch.float64)
@@ -77,7 +89,7 @@ def test_a_compiled_step_is_the_reference(name: str) -> None:
             torch.nn.init.normal_(weight, std=0.3 / hidden**0.5)
         (part,) = layer.parts()
         weights = {n: w.detach().numpy() for n, w in part.weights.items()}
-        step = native.Step(code, own.program, weights, (inputs, hidden, part.output_size))
+        step = Step(own.program, weights, (inputs, hidden, part.output_size))
         x, out = np.zeros((20, inputs), np.float32), np.zeros((20, part.output_size), np.float32)
         x[:] = np.random.default_rng(1).normal(size=x.shape)
         step.call(step.bind(x, out))
@@ -101,9 +113,7 @@ def test_functions_over_their_whole_range(function: str) -> None:
         values = np.geomspace(1e-30, 1e30, 2000)
     if function == "exp":
         values = values[(values > -85) & (values < 88.7)]
-    code = native.library(only.program)
-    assert code is not None
-    step = native.Step(code, only.program, {"weight_a": np.ones((1, 1)), "bias_a": np.zeros(1)}, (1, 1, 1))
+    step = Step(only.program, {"weight_a": np.ones((1, 1)), "bias_a": np.zeros(1)}, (1, 1, 1))
     x, out = np.zeros((len(values), 1), np.float32), np.zeros((len(values), 1), np.float32)
     x[:, 0] = values
     step.call(step.bind(x, out))
@@ -119,8 +129,8 @@ def test_functions_over_their_whole_range(function: str) -> None:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of running the layers."""
     if request.param == "numpy":
-        monkeypatch.setattr("elman.runtime.stream.library", lambda program: None)
-    elif native.compiler() is None:
+        monkeypatch.setattr("elman.runtime.layers.compiled", lambda *_: None)
+    elif build.compiler() is None:
         pytest.skip("no C++ compiler on this machine")
     return str(request.param)
 
@@ -135,7 +145,7 @@ def test_a_language_model_streams_as_it_was_trained(way: str, tmp_path: Path) ->
     numbers[:, 0] = torch.tensor([stream.tokens.index("<s>"), *model.vocabulary_.encode(text[:50])])
     with torch.no_grad():
         expected = model.module_(numbers)[0][:, 0]
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
     stream.reset()
     np.testing.assert_array_equal(stream.run(["<s>", *text[:50]]), logits)
     kept = stream.state
@@ -173,14 +183,111 @@ def test_series_are_scaled_as_in_training(way: str, tmp_path: Path) -> None:
         stream.step([1.0, 2.0])
 
 
+SENTENCES = [["the", "cat", "sat"], ["a", "dog", "sat", "down"], ["the", "dog"]] * 6
+TAGS = [["x", "y", "z"], ["x", "y", "z", "z"], ["x", "y"]] * 6
+
+
+@pytest.mark.parametrize("letters", [0, 5])
+def test_a_tagger_streams_as_it_was_trained(way: str, letters: int, tmp_path: Path) -> None:
+    """Words are read forward; the letters of a word are all there at its step, and read both ways."""
+    model = SequenceTagger(
+        cell=["gru", "lstm"], hidden_size=9, num_layers=2, bidirectional=False, letter_hidden_size=letters,
+        word_size=4, head_sizes=(6,), epochs=1, lower=True,
+    ).fit(SENTENCES, TAGS)  # fmt: skip
+    model.save(tmp_path / "m.elman")
+    stream = Stream(tmp_path / "m.elman")
+    assert (stream.labels, stream.level) == (model.classes_, "word")
+    sentence = ["The", "dog", "unheard-of", "", "é", "ab" * 150]  # longer than what is read of a word
+    logits = np.array([stream.step(word) for word in sentence])
+    np.testing.assert_allclose(logits, model._logits([sentence])[0], atol=1e-6)
+    stream.reset()
+    np.testing.assert_array_equal(stream.run(sentence), logits)
+    for wrong in (3, None, ["the"]):
+        with pytest.raises(DataError, match="takes a word"):
+            stream.step(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pooling", ["last", "max"])
+def test_stacks_of_every_kind_stream(way: str, pooling: str, tmp_path: Path) -> None:
+    """A residual stack of mixed cells, one with a projection."""
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(n, 7)) for n in range(3, 23)]
+    model = SequenceClassifier(
+        bidirectional=False, cell=["lstm", "rhn", "gru"], hidden_size=7, num_layers=3, residual=True, pooling=pooling,
+        epochs=1,
+    )  # fmt: skip
+    model.fit(series, ["a", "b"] * 10).save(tmp_path / "m.elman")
+    logits = Stream(tmp_path / "m.elman").run(series[5])[-1]
+    shares = np.exp(logits - logits.max())
+    np.testing.assert_allclose(shares / shares.sum(), model.predict_proba([series[5]])[0], atol=1e-6)
+
+
+@needs_compiler
+def test_a_step_allocates_nothing_once_it_has_been_taken(tmp_path: Path) -> None:
+    series = [np.ones((4, 600)), np.zeros((4, 600))] * 6
+    model = SequenceClassifier(
+        bidirectional=False, hidden_size=600, num_layers=2, residual=True, pooling="mean", head_sizes=(600,), epochs=1
+    )
+    model.fit(series, ["a", "b"] * 6).save(tmp_path / "m.elman")
+    stream = Stream(tmp_path / "m.elman")
+    x, out = np.ones(600), np.zeros(2, np.float32)
+    first = stream.step(x, out).copy()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(20):
+            assert stream.step(x, out) is out
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 2000  # less than one vector of 600 units: Python's own numbers and views
+    assert not np.array_equal(first, out)
+    for wrong in (np.zeros(3, np.float32), np.zeros(2)):
+        with pytest.raises(DataError, match="out must be"):
+            stream.step(x, wrong)
+
+
+def random_weights(program: Program, sizes: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    shapes = program.parameter_shapes(*sizes)
+    rng = np.random.default_rng(3)
+    return {name: rng.normal(0, 0.5 / sizes[1] ** 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["lstm", "gru", "lstm_layer_norm"])
+@pytest.mark.parametrize("sizes", [(5, 7, 7), (33, 701, 701)])
+def test_threads_and_lengths_change_no_bit(name: str, sizes: tuple[int, int, int]) -> None:
+    """Calls of all lengths in turn, each with its own packing of the weights, by one thread and by three."""
+    program = CATALOGUE[name].program
+    weights = random_weights(program, sizes)
+    lengths = [1, 3, 4, 1, 9, 2, 600 if sizes[1] < 100 else 11, 1]
+    x = np.random.default_rng(4).normal(size=(sum(lengths), sizes[0])).astype(np.float32)
+    one, many = Step(program, weights, sizes), Step(program, weights, sizes, threads=3)
+    steps, pieces = np.zeros((len(x), sizes[1]), np.float32), np.zeros((len(x), sizes[1]), np.float32)
+    for t in range(len(x)):
+        one.call(one.bind(x[t : t + 1], steps[t : t + 1]))
+    at = 0
+    for length in lengths:
+        many.call(many.bind(x[at : at + length], pieces[at : at + length]))
+        at += length
+    np.testing.assert_array_equal(pieces, steps)
+    for a, b in zip(one.states, many.states, strict=True):
+        np.testing.assert_array_equal(a, b)
+    slow = Interpreted(program, weights, sizes)
+    out = np.zeros_like(steps)
+    slow.call(slow.bind(x, out))
+    np.testing.assert_allclose(steps, out, atol=2e-5)
+
+
 def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     SequenceClassifier(hidden_size=4, epochs=1).fit(make("parity", 40, 5, seed=1)).save(tmp_path / "both.elman")
-    with pytest.raises(ModelFileError, match="train it with --no-bidirectional"):
-        Stream(tmp_path / "both.elman")
-    words = SequenceTagger(hidden_size=4, epochs=1, valid_fraction=0.0).fit([["a", "b"]] * 4, [["x", "y"]] * 4)
-    words.save(tmp_path / "tag.elman")
-    with pytest.raises(ModelFileError, match="whole sequences"):
-        Stream(tmp_path / "tag.elman")
+    SequenceTagger(hidden_size=4, epochs=1, valid_fraction=0.0).fit(SENTENCES, TAGS).save(tmp_path / "tag.elman")
+    for name in ("both", "tag"):
+        with pytest.raises(ModelFileError, match="train it with --no-bidirectional"):
+            Stream(tmp_path / f"{name}.elman")
+    for wrong in (0, -1, 1.5, True, "2"):
+        with pytest.raises(OptionError, match="threads must be"):
+            Stream(tmp_path / "both.elman", threads=wrong)  # type: ignore[arg-type]
 
 
 def test_wrong_steps_and_states_are_one_sentence(tmp_path: Path) -> None:
@@ -297,14 +404,16 @@ def test_hostile_scalings_are_refused_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_without_a_compiler_one_warning_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "compiler", lambda: None)
-    native.library.cache_clear()
-    with pytest.warns(RuntimeWarning, match="install g\\+\\+"):
-        assert native.library(cells.gru.program) is None
+    monkeypatch.setattr(build, "compiler", lambda: None)
+    forget()
+    with pytest.warns(RuntimeWarning, match="install g\\+\\+") as said:
+        assert compiled(cells.gru.program, {}, (1, 1, 1)) is None
+    assert len(said) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert native.library(cells.gru.program) is None  # said once
-    native.library.cache_clear()
+        for own in (cells.gru, cells.lstm):  # said once
+            assert compiled(own.program, {}, (1, 1, 1)) is None
+    forget()
 
 
 @needs_compiler
@@ -321,19 +430,16 @@ def test_what_is_not_a_number_stays_so(function: str) -> None:
             getattr(cells, function)(a, W.p) if function in ("minimum", "maximum") else getattr(cells, function)(a)
         ) + h
 
-    code = native.library(only.program)
-    assert code is not None
     weights = {"weight_a": np.eye(2), "bias_a": np.zeros(2), "p": np.ones(2)}
-    step = native.Step(code, only.program, weights, (2, 2, 2))
+    step = Step(only.program, weights, (2, 2, 2))
     x, out = np.array([[np.nan, 1.0]], np.float32), np.zeros((1, 2), np.float32)
     step.call(step.bind(x, out))
     assert np.isnan(out[0, 0])
 
 
-def test_arrays_that_a_step_cannot_take_are_refused() -> None:
-    if (code := native.library(cells.rnn.program)) is None:
-        pytest.skip("no C++ compiler on this machine")
-    step = native.Step(code, cells.rnn.program, {"weight_h": np.ones((3, 5)), "bias_h": np.ones(3)}, (2, 3, 3))
+@pytest.mark.parametrize("kind", [pytest.param(Step, marks=needs_compiler), Interpreted])
+def test_arrays_that_a_step_cannot_take_are_refused(kind: type[Step] | type[Interpreted]) -> None:
+    step = kind(cells.rnn.program, {"weight_h": np.ones((3, 5)), "bias_h": np.ones(3)}, (2, 3, 3))
     x, out = np.zeros((4, 2), np.float32), np.zeros((4, 3), np.float32)
     step.bind(x, out)
     for wrong in ((x[:3], out), (x.T, out), (x.astype(np.float64), out), (x, out[:, :2]), (x[::2], out[:2])):
@@ -344,12 +450,12 @@ def test_arrays_that_a_step_cannot_take_are_refused() -> None:
 def test_no_text_of_a_program_but_its_names_becomes_code() -> None:
     """A doc or source may hold what ends a comment; names are checked before anything is printed."""
     texts = ["*/ int evil;", "ends with a backslash \\", "??/", "#include <evil>"]
-    plain = as_cpp(cells.gru.program, "")
+    plain = as_cpp(cells.gru.program)
     for text in texts:
-        assert as_cpp(replace(cells.gru.program, doc=text, source=text, labels=()), "") == plain
+        assert as_cpp(replace(cells.gru.program, doc=text, source=text, labels=())) == plain
     for name in ("../gru", "a;b", "a\nb", "é", ""):
         with pytest.raises(ProgramError):
-            native.library(replace(cells.gru.program, name=name))
+            compiled(replace(cells.gru.program, name=name), {}, (1, 1, 1))
 
 
 def test_a_cell_of_hundreds_of_maps_is_not_compiled() -> None:
@@ -360,34 +466,34 @@ def test_a_cell_of_hundreds_of_maps_is_not_compiled() -> None:
         return h
 
     with pytest.warns(RuntimeWarning, match="too long|no C\\+\\+ compiler"):
-        assert native.library(long.program) is None
+        assert compiled(long.program, {}, (1, 1, 1)) is None
 
 
 @needs_compiler
 def test_nothing_that_others_could_have_written_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    native.library.cache_clear()
+    forget()
     monkeypatch.setenv("ELMAN_CACHE", str(tmp_path / "new"))
-    assert native.library(cells.rnn.program) is not None
+    assert library(cells.rnn.program) is not None
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     (made,) = (tmp_path / "new").iterdir()
     made.chmod(0o777)
     made.write_bytes(b"planted")
-    native.library.cache_clear()
-    assert native.library(cells.rnn.program) is not None  # compiled anew
+    forget()
+    assert library(cells.rnn.program) is not None  # compiled anew
     assert not made.read_bytes().startswith(b"planted")
     for mode in (0o777, 0o770, 0o1777):
         (tmp_path / "new").chmod(mode)
-        native.library.cache_clear()
+        forget()
         with pytest.warns(RuntimeWarning, match="others may write into .* set ELMAN_CACHE"):
-            assert native.library(cells.rnn.program) is None
+            assert library(cells.rnn.program) is None
     (tmp_path / "new").chmod(0o700)
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
-    native.library.cache_clear()
+    forget()
     if user:  # what the administrator wrote may be run
         with pytest.warns(RuntimeWarning, match="others may write"):
-            assert native.library(cells.rnn.program) is None
-    native.library.cache_clear()
+            assert library(cells.rnn.program) is None
+    forget()
 
 
 @needs_compiler
@@ -398,23 +504,23 @@ def test_without_a_home_one_sentence_names_the_remedy(monkeypatch: pytest.Monkey
     monkeypatch.delenv("ELMAN_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nowhere)
-    native.library.cache_clear()
+    forget()
     with pytest.warns(RuntimeWarning, match="set ELMAN_CACHE"):
-        assert native.library(cells.rnn.program) is None
-    native.library.cache_clear()
+        assert library(cells.rnn.program) is None
+    forget()
 
 
 @needs_compiler
 def test_a_compiled_cell_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ELMAN_CACHE", str(tmp_path))
-    native.library.cache_clear()
-    assert native.library(cells.rnn.program) is not None
+    forget()
+    assert library(cells.rnn.program) is not None
     (made,) = tmp_path.iterdir()
-    monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("compiled twice"))
-    native.library.cache_clear()
-    assert native.library(cells.rnn.program) is not None
+    monkeypatch.setattr(build, "compile_to", lambda *_: pytest.fail("compiled twice"))
+    forget()
+    assert library(cells.rnn.program) is not None
     assert made.name.startswith("rnn-")
-    native.library.cache_clear()
+    forget()
 
 
 def test_streaming_loads_neither_torch_nor_sympy(tmp_path: Path) -> None:

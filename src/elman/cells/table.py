@@ -115,8 +115,7 @@ test keeps it current. How to write a cell of your own: [cell-language.md](cell-
 - I is the number of input units, H of hidden units. An output with a size of its own has O units: H, unless you say so.
 - *Gates* are the affine maps of the cell; *parameters* counts all its weights at the sizes given.
 - What a step *saves* is kept in training for the backward step, beside the states, which are kept in any case; what is
-  *computed again* is rebuilt from these without a matrix product. (Where torch's own fused operation runs a cell, it
-  keeps what it will.)
+  *computed again* is rebuilt from these without a matrix product.
 """
 
 

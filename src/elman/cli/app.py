@@ -77,6 +77,7 @@ def build() -> App:
             options.CELLS,
             "cells",
         ),
+        ("bench", "Measure how fast layers are here, beside torch, onnxruntime and jax.", [], options.BENCH, "bench"),
         ("demo", "Train a small language model on Python's own manual, about a minute.", [], options.DEMO, "demo"),
     ):
         app.command(verb(about, data, own, _lazy(module, name)), name=name)
@@ -87,7 +88,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code."""
     # Before torch is loaded. Threads that spin while they wait for each other starve on a machine with other work: with
     # one other busy process on 2 cores a character LSTM (H 256, B 32) trained at 16,000 characters/s, and so at 45,000.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if arguments[:1] != ["bench"]:  # which compares with torch as it is: a fused LSTM of 14 ms takes 25 ms so
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         words = [options.STANDARD_INPUT if word == "-" else word for word in arguments]
         build()(words, exit_on_error=False, print_error=False, result_action="return_value")

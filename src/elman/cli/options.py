@@ -18,7 +18,7 @@ RUN = "Run"
 GROUPS = {name: Group(name, sort_key=place) for place, name in enumerate((MODEL, TRAINING, DATA, RUN), 1)}
 STANDARD_INPUT = "(standard input)"
 """Stands for a lone - while Cyclopts reads the command line: it would take it for an option without a name."""
-METAVARS = {"int": "N", "float": "X", "Sequence[int]": "N,N"}
+METAVARS = {"int": "N", "float": "X", "float | Mapping[str, float]": "X", "Sequence[int]": "N,N"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +40,13 @@ class Option:
         """As Cyclopts takes it: text or a flag, absent (None) unless given; the real default is only shown."""
         quiet = self.default is None or self.default is False or self.default in ((), "")
         shown: Any = False if quiet else (lambda _: _show(self.default))
-        negative = () if self.group == RUN or not self.kind.startswith("bool") else None
+        bare = self.kind.removesuffix(" | None")
+        negative = None if bare == "bool" and (self.group != RUN or self.default is True) else ()  # None: a --no- too
         settings = Parameter(
             help=self.about, group=GROUPS[self.group], show_default=shown, negative=negative,
-            allow_leading_hyphen=True, metavar=METAVARS.get(self.kind.removesuffix(" | None"), "TEXT"),
+            allow_leading_hyphen=True, metavar=METAVARS.get(bare, "TEXT"),
         )  # fmt: skip
-        kind: Any = bool | None if self.kind.startswith("bool") else str | None
+        kind: Any = {"bool": bool | None, "list[str]": list[str] | None}.get(bare, str | None)
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, settings]
         )
@@ -131,6 +132,22 @@ DEMO = (
     Option("seconds", "float", 60.0, RUN, "How long to train"),
     Option("out", "str", "demo", RUN, "The folder for the model and its run"),
     THREADS,
+)
+BENCH = (
+    Option("cell", "AnyCell | Sequence[AnyCell]", "lstm,gru,rnn", MODEL, "Cells by name (see `elman cells`)"),
+    Option(
+        "shape",
+        "list[str]",
+        "100,1,64,64 128,32,64,128 128,32,256,256",
+        MODEL,
+        "T,B,I,H: steps, sequences, input units, hidden units; may be given more than once",
+    ),
+    Option("backend", "str", "auto", MODEL, "elman's back end (see `elman.explain`)"),
+    Option("threads", "Sequence[int]", "all,1", RUN, "Processor threads, one number or several: 2,1"),
+    Option("train", "bool", True, RUN, "Measure training: a forward and a backward pass"),
+    Option("infer", "bool", True, RUN, "Measure inference: a forward pass without gradients"),
+    Option("repeats", "int", 11, RUN, "Turns that are timed"),
+    Option("json", "str | None", None, RUN, "Write all that was measured to this file"),
 )
 
 
@@ -249,12 +266,23 @@ def _class_weight(given: Any) -> str | dict[str, float]:
     return {label: float(weight) for label, _, weight in pairs}
 
 
+def _rates(given: Any) -> float | dict[str, float]:
+    if isinstance(given, Mapping):
+        return {str(state): _real(rate) for state, rate in given.items()}
+    if not isinstance(given, str) or "=" not in given:
+        return _real(given)
+    pairs = [pair.partition("=") for pair in given.split(",")]
+    return {state.strip(): float(rate) for state, _, rate in pairs}
+
+
 KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "int": (_integer, "a whole number"),
     "float": (_real, "a number"),
     "bool": (_truth, "true or false"),
     "str": (_text, "a text"),
     "Sequence[int]": (_integers, "whole numbers such as 64,32"),
+    "list[str]": (list, "texts"),
+    "float | Mapping[str, float]": (_rates, "a number, or one a state such as h=0.05,c=0.5"),
     "str | Mapping[str, float]": (_class_weight, "balanced, or weights such as spam=3,ham=1"),
     "AnyCell | Sequence[AnyCell]": (_names, "a cell, or several as lstm,gru"),
 }

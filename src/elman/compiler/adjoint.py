@@ -4,6 +4,8 @@ Each function's derivative is written in terms of its output where that is exact
 forward step need not keep its argument. What the backward step needs of the forward one is *saved* where rebuilding it
 would take a matrix product, and *rebuilt* otherwise.
 
+A mask is neither: the backward program holds the same node, whose numbers are made again.
+
 The backward program's inputs:  the cell's input and states by their names; `new_h` new states; `saved_7` the saved
 value of node 7; `grad_new_h` the gradient of the loss with respect to each new state.
 Its outputs, each a vector for one step (sum over steps and batch for the weights' gradients):
@@ -19,6 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from elman.compiler.build import Builder
 from elman.compiler.ir import BINARY, BROADCASTS, REDUCTIONS, UNARY, Node, Program
@@ -57,7 +61,7 @@ class _Reverse:
 
     def run(self) -> Adjoint:
         self.new = {p: name for name, p in reversed(self.forward.outputs)}
-        self.cheap = self._cheap()
+        self.cheap, self.still = self._cheap(), self._still()
         for name, position in self.forward.outputs:
             size = self.forward.nodes[position].size
             self._give(position, self.out.leaf("input", f"grad_new_{name}", size))
@@ -86,6 +90,14 @@ class _Reverse:
             cheap.append(position in self.new or (node.op != "affine" and all(cheap[a] for a in node.args)))
         return cheap
 
+    def _still(self) -> list[bool]:
+        """Which nodes hang on numbers and masks alone: no gradient is wanted of them."""
+        still: list[bool] = []
+        for node in self.forward.nodes:
+            made = bool(node.args) and node.op != "affine" and all(still[a] for a in node.args)
+            still.append(node.op in ("constant", "mask") or made)
+        return still
+
     def _value(self, position: int) -> int:
         """The value of a forward node, inside the backward program."""
         open_nodes = [position]  # a stack and no recursion: a chain of rebuilt values may be as long as the program
@@ -98,8 +110,8 @@ class _Reverse:
                 open_nodes += missing
             else:
                 args = tuple(self.values[a] for a in node.args)
-                self.values[here] = self.out.add(Node(node.op, args, node.size, node.name, node.value))
-                if node.op not in ("constant", "parameter", "spread"):
+                self.values[here] = self.out.add(replace(node, args=args))
+                if node.op not in ("constant", "parameter", "mask", "spread"):
                     self.rebuilt.add(here)
         return self.values[position]
 
@@ -176,20 +188,22 @@ class _Reverse:
 
     def _pass_binary(self, position: int, node: Node, grad: int) -> None:
         apply, (a, b) = self.out.apply, node.args
-        constant = self._constant_operand
+        still = self.still
         if node.op in ("add", "sub"):
-            self._give(a, grad)
-            if not constant(b):
+            if not still[a]:
+                self._give(a, grad)
+            if not still[b]:
                 self._give(b, grad if node.op == "add" else apply("neg", grad))
         elif node.op == "mul":
-            if not constant(a):
+            if not still[a]:
                 self._give(a, apply("mul", grad, self._value(b)))
-            if not constant(b):
+            if not still[b]:
                 self._give(b, apply("mul", grad, self._value(a)))
         elif node.op == "div":
             share = apply("div", grad, self._value(b))
-            self._give(a, share)
-            if not constant(b):
+            if not still[a]:
+                self._give(a, share)
+            if not still[b]:
                 self._give(b, apply("neg", apply("mul", share, self._value(position))))
         elif node.op in ("minimum", "maximum"):
             # 1 to the one that is taken, 0 to the other, and a half to each where they are equal
@@ -200,7 +214,3 @@ class _Reverse:
             to_a = apply("mul", half, apply("add", one, apply("sub", takes, leaves)))
             self._give(a, apply("mul", grad, to_a))
             self._give(b, apply("mul", grad, apply("sub", one, to_a)))
-
-    def _constant_operand(self, position: int) -> bool:
-        node = self.forward.nodes[position]
-        return node.op == "constant" or (node.op == "spread" and self._constant_operand(node.args[0]))

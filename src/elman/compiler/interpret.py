@@ -16,6 +16,9 @@ Array = Any
 
 Table = dict[str, Callable[..., Array]]
 
+GIVEN = ("input", "state", "mask")
+"""The leaves whose values the caller has at every step."""
+
 
 def _sigmoid(x: Array) -> Array:
     small = np.exp(-np.abs(x))  # never overflows, and both tails keep their relative accuracy
@@ -155,9 +158,9 @@ def column_ranges(program: Program, node: Node, sizes: Mapping[str, int]) -> lis
 def run(program: Program, given: Mapping[str, Array], weights: Weights, sizes: Mapping[str, int]) -> dict[str, Array]:
     """The outputs of `program` by name.
 
-    given: every input and state by name, (..., units). sizes: numbers for I, H, O (`ir.resolve`). On torch tensors
-    every operation is torch's own, so autograd, vmap and forward mode work through it. Raises ProgramError for what is
-    missing.
+    given: every input, state and mask (`elman.compiler.masks`) by name, (..., units). sizes: numbers for I, H, O
+    (`ir.resolve`). On torch tensors every operation is torch's own, so autograd, vmap and forward mode work through it.
+    Raises ProgramError for what is missing.
     """
     values = evaluate(program, given, weights, sizes)
     return {name: values[position] for name, position in program.outputs}
@@ -171,7 +174,7 @@ def evaluate(
     table: Table | None = None,
 ) -> list[Array]:
     """The value of every node, in order. table: the functions to use, where the caller knows them."""
-    missing = {node.name for node in program.nodes if node.op in ("input", "state")} - set(given)
+    missing = {node.name for node in program.nodes if node.op in GIVEN} - set(given)
     if missing or not given:
         names = ", ".join(sorted(missing)) or "its vectors"
         raise ProgramError(f"program {program.name!r} is not given {names}; given: {', '.join(given) or 'nothing'}")
@@ -180,7 +183,7 @@ def evaluate(
     table = table or table_for(like)
     for node in program.nodes:
         args = [values[a] for a in node.args]
-        if node.op in ("input", "state"):
+        if node.op in GIVEN:
             value = given[node.name]
         elif node.op == "constant":
             value = table["constant"](node.value, like)

@@ -8,6 +8,8 @@ Every node is a vector of `size` units (for one sequence at one step) and names 
     state         -               h           a state as the step before left it
     constant      -               -           the number `value`, at every unit (size 1)
     parameter     -               p_i         one weight a unit
+    mask          -               zoneout_c   1 where a unit is kept, 0 where it is dropped, with probability `value`;
+                                              the same at every step of a sequence (`index` 0) or fresh at each (1)
     affine        vectors         i           W_i·[vectors] + b_i (`bias=False`: without b_i)
     transpose     one vector      i           the columns of W_i for its argument `index`, transposed, times the vector
     sigmoid ...   one vector      -           UNARY: per-unit functions
@@ -34,7 +36,7 @@ BINARY = ("add", "sub", "mul", "div", "minimum", "maximum", "less")
 COMMUTATIVE = ("add", "mul", "minimum", "maximum")
 REDUCTIONS = ("sum", "mean")
 BROADCASTS = ("spread", "share")
-LEAVES = ("input", "state", "constant", "parameter")
+LEAVES = ("input", "state", "constant", "parameter", "mask")
 OPS = (*LEAVES, "affine", "transpose", *UNARY, *BINARY, *REDUCTIONS, *BROADCASTS)
 
 

@@ -32,6 +32,7 @@ class Style:
     call: Callable[[str, list[str]], str]
     weight: Callable[[str], str]
     bias: Callable[[str], str]
+    mask: Callable[[str], str]
     transposed: Callable[[str, int], str]
     product: str
     minus: str
@@ -74,6 +75,7 @@ TEXT = Style(
     call=lambda function, arguments: f"{function}({', '.join(arguments)})",
     weight=lambda name: f"W_{name}",
     bias=lambda name: f"b_{name}",
+    mask=lambda name: f"mask_{name}",
     transposed=lambda name, index: f"W_{name}[{index}]ᵀ",
     product="·",
     minus="−",
@@ -88,6 +90,7 @@ LATEX = Style(
     call=_latex_call,
     weight=lambda name: f"W_{{{_latex_name(name)}}}",
     bias=lambda name: f"b_{{{_latex_name(name)}}}",
+    mask=lambda name: rf"\mathrm{{mask}}_{{{_latex_name(name)}}}",
     transposed=lambda name, index: f"W_{{{_latex_name(name)},{index}}}^\\top",
     product=r"\,",
     minus="-",
@@ -173,6 +176,8 @@ class _Printer:
         style = self.style
         if node.op in ("input", "state", "parameter"):
             return style.name(node.name), _ATOM
+        if node.op == "mask":
+            return style.mask(node.name), _ATOM
         if node.op == "constant":
             return style.number(node.value), _SUM if node.value < 0 else _ATOM
         if node.op == "spread":

@@ -23,6 +23,7 @@ _RESERVED = {
     "input": ("new_", "saved_", "grad_", "map_", "weight_"),
     "state": ("new_", "saved_", "grad_", "map_", "weight_"),
     "parameter": ("new_", "saved_", "grad_"),
+    "mask": ("new_", "saved_", "grad_"),
 }
 """How the names of a cell must not begin: its backward program puts these words before the names of the forward one."""
 
@@ -114,8 +115,12 @@ def verify_cell(program: Program) -> Program:
     for name, position in program.outputs:
         if program.nodes[position].size != states[name]:
             raise ProgramError(f"cell {program.name!r}: state {name!r} comes back with another size than it has")
-    if any(node.op == "transpose" for node in program.nodes):
-        raise ProgramError(f"cell {program.name!r} holds a transposed map, which only backward programs may")
+    for op, what, where in (
+        ("transpose", "a transposed map", "backward programs"),
+        ("mask", "a mask", "programs made for training"),
+    ):
+        if any(node.op == op for node in program.nodes):
+            raise ProgramError(f"cell {program.name!r} holds {what}, which only {where} may")
     return program
 
 
@@ -129,8 +134,10 @@ def _verify_node(program: Program, position: int, node: Node, taken: set[str]) -
         raise fail("an argument must be an earlier node")
     sizes = [program.nodes[a].size for a in node.args]
     _verify_names(node, taken, fail)
-    if not math.isfinite(node.value) or (node.value and node.op != "constant"):
-        raise fail("only a constant has a value, and it must be finite")
+    if not math.isfinite(node.value) or (node.value and node.op not in ("constant", "mask")):
+        raise fail("only a constant has a value, and a mask its rate, and it must be finite")
+    if node.op == "mask" and (not 0 <= node.value < 1 or node.index > 1 or node.size == "1"):
+        raise fail("a mask is a vector, its value the rate at which it drops, in [0, 1), its index 0 or 1")
     expected = 0 if node.op in LEAVES else 2 if node.op in BINARY else 1
     if node.op != "affine" and len(node.args) != expected:
         raise fail(f"takes {expected} arguments, has {len(node.args)}")
@@ -144,20 +151,24 @@ def _verify_node(program: Program, position: int, node: Node, taken: set[str]) -
         raise fail("a reduction takes a vector and gives a number")
     if node.op in BROADCASTS and (sizes[0] != "1" or node.size == "1"):
         raise fail("a broadcast takes a number and gives a vector")
-    if not 0 <= node.index < 64 or (node.index and node.op != "transpose") or (not node.bias and node.op != "affine"):
+    if (
+        not 0 <= node.index < 64
+        or (node.index and node.op not in ("transpose", "mask"))
+        or (not node.bias and node.op != "affine")
+    ):
         raise fail("carries a field that does not belong to it")
 
 
 def _verify_names(node: Node, taken: set[str], fail: Callable[[str], ProgramError]) -> None:
     """Weights and vectors have names, each its own; `transpose` names a map that may stand in another program."""
-    if node.op in ("input", "state", "parameter", "affine", "transpose"):
+    if node.op in ("input", "state", "parameter", "mask", "affine", "transpose"):
         if not NAME.fullmatch(node.name):
             raise fail(f"must have {_RULE}, not {node.name[:80]!r}")
     elif node.name:
         raise fail("has no name")
     if node.op == "affine":
         names = [f"weight_{node.name}", f"bias_{node.name}"]
-    elif node.op in ("input", "state", "parameter"):
+    elif node.op in ("input", "state", "parameter", "mask"):
         names = [node.name]
     else:
         names = []

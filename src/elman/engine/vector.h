@@ -1,94 +1,157 @@
-// The small vocabulary that printed cells speak: vectors of 16 floats, per-unit functions, a matrix-vector product.
-// Plain GCC/Clang vector extensions, so that one text serves every instruction set; no headers of the library.
+// The small vocabulary of the engine and of printed cells: vectors as wide as the machine's registers, per-unit
+// functions on them, loads and stores of whole and of part vectors. GCC/Clang vector extensions, so that one text serves
+// every instruction set and both float and double (-DREAL=double); no headers of the C++ library.
+#pragma once
+#ifndef REAL
+#define REAL float
+#endif
+
 namespace {
 
-typedef float V __attribute__((vector_size(64), aligned(64)));
-typedef float U __attribute__((vector_size(64), aligned(4), may_alias));  // the same at any address
-typedef int M __attribute__((vector_size(64), aligned(64)));
-const int L = 16;  // floats in a vector
+typedef REAL real;
+#if defined(__AVX512F__)
+const int BYTES = 64, REGISTERS = 32;
+#elif defined(__AVX__)
+const int BYTES = 32, REGISTERS = 16;
+#elif defined(__aarch64__)
+const int BYTES = 16, REGISTERS = 32;
+#else
+const int BYTES = 16, REGISTERS = 16;
+#endif
+const int L = BYTES / sizeof(real);  // lanes of a vector
+const bool DOUBLE = sizeof(real) == 8;
 
-inline V all(float x) { return x - V{}; }
-inline V pick(M mask, V a, V b) { return (V)((mask & (M)a) | (~mask & (M)b)); }
-inline V absolute(V x) { return (V)((M)x & 0x7fffffff); }
+template <int size> struct Whole { typedef int type; typedef unsigned bits; };
+template <> struct Whole<8> { typedef long long type; typedef unsigned long long bits; };
+typedef Whole<sizeof(real)>::type whole;
+typedef Whole<sizeof(real)>::bits bits;
+
+typedef real V __attribute__((vector_size(BYTES)));
+typedef real U __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));  // the same at any address
+typedef whole M __attribute__((vector_size(BYTES)));
+const whole SIGN = (whole)((bits)1 << (8 * sizeof(real) - 1));
+
+#define ALWAYS inline __attribute__((always_inline))
+
+ALWAYS V all(real x) { return x - V{}; }
+ALWAYS V pick(M mask, V a, V b) { return mask ? a : b; }
+ALWAYS V absolute(V x) { return (V)((M)x & ~SIGN); }
 // NaN in either comes out, as in numpy: a broken sensor must not look like a number.
-inline V least(V a, V b) { return pick((a < b) | (a != a), a, b); }
-inline V most(V a, V b) { return pick((a > b) | (a != a), a, b); }
+ALWAYS V least(V a, V b) { return pick((a < b) | (a != a), a, b); }
+ALWAYS V most(V a, V b) { return pick((a > b) | (a != a), a, b); }
 // The same where a bound is a number: NaN in x comes out.
-inline V at_most(V x, float bound) { return pick(x > bound, all(bound), x); }
-inline V at_least(V x, float bound) { return pick(x < bound, all(bound), x); }
+ALWAYS V at_most(V x, real bound) { return pick(x > bound, all(bound), x); }
+ALWAYS V at_least(V x, real bound) { return pick(x < bound, all(bound), x); }
 
-// exp: x = n·ln 2 + r with |r| <= ln 2 / 2, a polynomial of degree 6 for exp(r) - 1, and 2^n put into the exponent.
-// expm1_part gives exp(r) - 1 and 2^n apart, because tanh must not lose what is left near 0.
-inline void split_exp(V x, V& minus_one, V& power) {
-    V t = x * 1.44269504f + 12582912.0f;  // adding 1.5·2^23 rounds to a whole number
-    V n = t - 12582912.0f;
-    V r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    V p = 1.3888889e-3f * r + 8.3333333e-3f;
-    p = p * r + 4.1666667e-2f;
-    p = p * r + 1.6666667e-1f;
-    p = p * r + 0.5f;
-    minus_one = p * r * r + r;
-    power = (V)(((M)t - 0x4b400000 + 127) << 23);
-}
-inline V exponential(V x) {
-    V inside = at_most(at_least(x, -86.9f), 88.72283f), m, power;
-    split_exp(inside, m, power);
-    V half = (V)((M)power - (1 << 23));  // 2^(n - 1): 2^128 is no float, but 2^127 is
-    V y = half + half * m;
-    y = pick(x > 88.72283f, all(__builtin_inff()), y + y);
-    return pick(x < -86.9f, V{}, y);
-}
-inline V sigmoid(V x) { return 1.0f / (1.0f + exponential(-x)); }
-inline V tanh_(V x) {  // expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x
-    V a = at_most(absolute(x), 10.0f), m, power;
-    split_exp(2.0f * a, m, power);
-    V e = power * m + (power - 1.0f);
-    V y = e / (e + 2.0f);
-    return (V)((M)y | ((M)x & (int)0x80000000));
-}
-inline V root(V x) {
-    V y;
-    for (int i = 0; i < L; i++) y[i] = __builtin_sqrtf(x[i]);
-    return y;
-}
-inline V logarithm(V x) {
-    V y;
-    for (int i = 0; i < L; i++) y[i] = __builtin_logf(x[i]);
-    return y;
-}
-inline V rectify(V x) { return at_least(x, 0.0f); }
-inline V softplus(V x) { return rectify(x) + logarithm(1.0f + exponential(-absolute(x))); }
-inline V sign(V x) { return pick(x > 0.0f, all(1.0f), pick(x < 0.0f, all(-1.0f), x)); }
-inline V step(V x) { return pick(x > 0.0f, all(1.0f), V{}); }
+// exp: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial for exp(r) - 1, and 2^n put into the exponent.
+// split_exp gives exp(r) - 1 and 2^n apart, because tanh must not lose what is left near 0.
+const real MAGIC = DOUBLE ? (real)6755399441055744.0 : (real)12582912.0;  // adding 1.5 2^(mantissa bits) rounds
+const int MANTISSA = DOUBLE ? 52 : 23, BIAS = DOUBLE ? 1023 : 127;
+const real LARGEST = DOUBLE ? (real)709.782712893384 : (real)88.72283;  // exp of more is infinite
+const real SMALLEST = DOUBLE ? (real)-708.3 : (real)-86.9;              // exp of less is taken for 0
 
-inline V load(const float* p) { return *(const U*)p; }
-inline void store(float* p, V x) { *(U*)p = x; }
-
-// y[N vectors] (+)= packed panel [rows][N vectors] times x[rows]: N independent sums hide the latency of the FMA.
-template <int N>
-void panel(const float* w, const float* x, long rows, float* y) {
-    V s[N];
-    for (int n = 0; n < N; n++) s[n] = load(y + n * L);
-    for (long k = 0; k < rows; k++, w += N * L)
-        for (int n = 0; n < N; n++) s[n] += load(w + n * L) * x[k];
-    for (int n = 0; n < N; n++) store(y + n * L, s[n]);
-}
-// y[vectors·L] += W x, W packed in panels of at most 8 vectors: [panel][rows][vectors of the panel][L]
-void product(const float* w, const float* x, long rows, float* y, long vectors) {
-    for (; vectors >= 8; vectors -= 8, w += rows * 8 * L, y += 8 * L) panel<8>(w, x, rows, y);
-    switch (vectors) {
-        case 7: return panel<7>(w, x, rows, y);
-        case 6: return panel<6>(w, x, rows, y);
-        case 5: return panel<5>(w, x, rows, y);
-        case 4: return panel<4>(w, x, rows, y);
-        case 3: return panel<3>(w, x, rows, y);
-        case 2: return panel<2>(w, x, rows, y);
-        case 1: return panel<1>(w, x, rows, y);
+ALWAYS V expm1_near_0(V r) {
+    if (DOUBLE) {  // Taylor: the rest after r^13 is under 1e-17 for |r| <= 0.347
+        V p = (real)(1 / 6227020800.0) * r + (real)(1 / 479001600.0);
+        p = p * r + (real)(1 / 39916800.0);
+        p = p * r + (real)(1 / 3628800.0);
+        p = p * r + (real)(1 / 362880.0);
+        p = p * r + (real)(1 / 40320.0);
+        p = p * r + (real)(1 / 5040.0);
+        p = p * r + (real)(1 / 720.0);
+        p = p * r + (real)(1 / 120.0);
+        p = p * r + (real)(1 / 24.0);
+        p = p * r + (real)(1 / 6.0);
+        p = p * r + (real)0.5;
+        return p * r * r + r;
     }
+    V p = (real)1.3888889e-3 * r + (real)8.3333333e-3;
+    p = p * r + (real)4.1666667e-2;
+    p = p * r + (real)1.6666667e-1;
+    p = p * r + (real)0.5;
+    return p * r * r + r;
 }
-float total(const float* x, long units) {
-    float s = 0;
-    for (long i = 0; i < units; i++) s += x[i];
+ALWAYS void split_exp(V x, V& minus_one, V& power) {
+    V t = x * (real)1.44269504088896341 + MAGIC;
+    V n = t - MAGIC;
+    V r = DOUBLE ? x - n * (real)0.693147180369123816490 - n * (real)1.90821492927058770002e-10
+                 : x - n * (real)0.693359375 + n * (real)2.12194440e-4;
+    minus_one = expm1_near_0(r);
+    const V magic = all(MAGIC);
+    power = (V)(((M)t - (M)magic + BIAS) << MANTISSA);
+}
+ALWAYS V exponential(V x) {
+    V inside = at_most(at_least(x, SMALLEST), LARGEST), m, power;
+    split_exp(inside, m, power);
+    V half = (V)((M)power - ((whole)1 << MANTISSA));  // 2^(n - 1): 2^128 is no float, but 2^127 is
+    V y = half + half * m;
+    y = pick(x > LARGEST, all(__builtin_inf()), y + y);
+    return pick(x < SMALLEST, V{}, y);
+}
+// 1 / x for x between 1 and 1e38: an estimate and a step of Newton's is quicker than a division.
+ALWAYS V inverse(V x) {
+#if defined(__AVX512F__)
+    if (!DOUBLE) {
+        V y;
+        asm("vrcp14ps %1, %0" : "=v"(y) : "v"(x));
+        return y + y * ((real)1 - x * y);
+    }
+#endif
+    return (real)1 / x;
+}
+ALWAYS V sigmoid(V x) {  // below -86 (in double -708) it stays at sigmoid(-86): within 1e-37 of the truth
+    V m, power;
+    split_exp(at_least(at_most(-x, DOUBLE ? 708 : 86), SMALLEST), m, power);
+    return inverse((real)1 + (power + power * m));
+}
+ALWAYS V tanh_(V x) {  // expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x
+    V a = at_most(absolute(x), DOUBLE ? 20 : 10), m, power;
+    split_exp(a + a, m, power);
+    V e = power * m + (power - (real)1);
+    V y = e * inverse(e + (real)2);
+    return (V)((M)y | ((M)x & SIGN));
+}
+ALWAYS V root(V x) {
+    V y;
+    for (int i = 0; i < L; i++) y[i] = DOUBLE ? __builtin_sqrt(x[i]) : __builtin_sqrtf(x[i]);
+    return y;
+}
+ALWAYS V logarithm(V x) {
+    V y;
+    for (int i = 0; i < L; i++) y[i] = DOUBLE ? __builtin_log(x[i]) : __builtin_logf(x[i]);
+    return y;
+}
+ALWAYS V rectify(V x) { return at_least(x, 0); }
+// log(1 + exp(-|x|)) by log1p's trick: log(u) (u - 1) is what rounding u = 1 + e took from e
+ALWAYS V softplus(V x) {
+    V e = exponential(-absolute(x)), u = (real)1 + e, d = u - (real)1;
+    V l = pick(d == (real)0, e, logarithm(u) * e / pick(d == (real)0, all(1), d));
+    return rectify(x) + l;
+}
+ALWAYS V sign(V x) { return pick(x > (real)0, all(1), pick(x < (real)0, all(-1), x)); }
+ALWAYS V step(V x) { return pick(x > (real)0, all(1), V{}); }
+
+ALWAYS V load(const real* p) { return *(const U*)p; }
+ALWAYS void store(real* p, V x) { *(U*)p = x; }
+// Part vectors: `lanes` of them are there; the others read as 0 and are not written.
+ALWAYS V load_part(const real* p, long lanes) {
+    V x{};
+    for (int i = 0; i < L; i++)
+        if (i < lanes) x[i] = p[i];
+    return x;
+}
+ALWAYS void store_part(real* p, V x, long lanes) {
+    for (int i = 0; i < L; i++)
+        if (i < lanes) p[i] = x[i];
+}
+ALWAYS V first_lanes(V x, long lanes) {
+    for (int i = 0; i < L; i++)
+        if (i >= lanes) x[i] = 0;
+    return x;
+}
+ALWAYS real total(V x) {
+    real s = 0;
+    for (int i = 0; i < L; i++) s += x[i];
     return s;
 }
 

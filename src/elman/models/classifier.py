@@ -217,7 +217,7 @@ class SequenceClassifier(ClassifierOptions, Estimator):
             self._build(
                 Recurrent(
                     self.cell, size, self.hidden_size, self.num_layers,
-                    bidirectional=self.bidirectional, dropout=self.dropout, residual=self.residual,
+                    bidirectional=self.bidirectional, **self._layer_options(),
                 )
             )  # fmt: skip
         self.module_.to(self.device)

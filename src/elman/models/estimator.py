@@ -20,8 +20,9 @@ from elman import cells
 from elman.cells import TracedCell
 from elman.errors import DataError, ElmanError, ModelFileError, OptionError, did_you_mean
 from elman.models import restoring
-from elman.models.options import EstimatorOptions, fields
+from elman.models.options import REGULARISERS, EstimatorOptions, fields
 from elman.nn import Recurrent
+from elman.nn.noise import Regularisers
 from elman.runtime import document, model_file
 from elman.training.loop import Trainee, fit
 from elman.training.options import Summary, TrainingOptions
@@ -70,13 +71,14 @@ class Estimator(EstimatorOptions, ABC):
         self._check_whole("hidden_size", "num_layers", "batch_size")
         if self.num_layers >= document.MAX_LAYERS:  # the letters of a tagger have one more
             raise OptionError(f"--num-layers must be below {document.MAX_LAYERS:,}, not {self.num_layers:,}")
-        self._check_share("dropout", "valid_fraction")
+        self._check_share("dropout", "valid_fraction", *(name for name in REGULARISERS if name != "zoneout"))
         for field in fields(type(self)):
             value, kind = getattr(self, field.name), str(field.type)
             if kind.startswith("bool") and type(value) is not bool and not (value is None and "None" in kind):
                 raise OptionError(f"--{field.name.replace('_', '-')} must be true or false, not {value!r}")
-        for one in [self.cell] if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell:
-            cells.named(one)
+        each = [self.cell] if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell
+        regularisers = Regularisers(**{name: getattr(self, name) for name in REGULARISERS})
+        regularisers.check([cells.named(one).program for one in each])
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
@@ -160,11 +162,15 @@ class Estimator(EstimatorOptions, ABC):
     def _restore(self, doc: document.Document) -> None:
         """Build `module_` and all that belongs to it from a document, with its weights still on the meta device."""
 
+    def _layer_options(self) -> dict[str, Any]:
+        """What every recurrent layer of the network takes."""
+        return {name: getattr(self, name) for name in ("dropout", "residual", *REGULARISERS)}
+
     def _recurrent_from(self, doc: document.Document, input_size: int | None) -> Recurrent:
         """The network "recurrent" of a document, when it is the one that the options describe."""
         return restoring.recurrent_from(
             doc, "recurrent", input_size=input_size, hidden_size=self.hidden_size, num_layers=self.num_layers,
-            bidirectional=getattr(self, "bidirectional", False), dropout=self.dropout, residual=self.residual,
+            bidirectional=getattr(self, "bidirectional", False), **self._layer_options(),
         )  # fmt: skip
 
     def _scaling(self) -> dict[str, list[float]]:
@@ -197,13 +203,15 @@ class Estimator(EstimatorOptions, ABC):
         """The estimator of a document and its tensors, as `elman.runtime.load` reads them from `path`."""
         try:
             estimator = cls(**restoring.options_from(doc))
+            estimator.cell = [TracedCell(layer.cell) for layer in doc.networks.get("recurrent", ())]
             estimator.check()
             with torch.device("meta"):  # where a claim of any size costs nothing
                 estimator._restore(doc)
             restoring.set_weights(estimator.module_, tensors)
             if set(doc.networks) != {n for n, m in estimator.module_.named_children() if isinstance(m, Recurrent)}:
                 raise DataError("there is a network that is not part of the model")
-            estimator.cell = [TracedCell(layer.cell) for layer in doc.networks["recurrent"]]
+            layers = restoring.layers_of(estimator.module_.get_submodule("recurrent"))
+            estimator.cell = [TracedCell(layer.program) for layer in layers]
             if summary := restoring.summary_from(doc):
                 estimator.summary_ = summary
         except (ElmanError, TypeError, ValueError, KeyError, OverflowError, RuntimeError) as error:

@@ -162,9 +162,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     def _network(self) -> LanguageNetwork:
         embedding = self.embedding_size or (64 if self.level == "char" and not self.tied else self.hidden_size)
-        recurrent = Recurrent(
-            self.cell, embedding, self.hidden_size, self.num_layers, dropout=self.dropout, residual=self.residual
-        )
+        recurrent = Recurrent(self.cell, embedding, self.hidden_size, self.num_layers, **self._layer_options())
         return LanguageNetwork(len(self.vocabulary_), embedding, recurrent, self.dropout, self.tied)
 
     # -- use -----------------------------------------------------------------------------------------------------------

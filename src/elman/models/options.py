@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MODEL, TRAINING, DATA = "Model", "Training", "Data"
+REGULARISERS = ("input_dropout", "recurrent_dropout", "zoneout", "weight_dropout")
+"""Options that recurrent layers take as they are; files of models that were trained without them need not say so."""
 
 
 def option(default: T, group: str, about: str) -> T:
@@ -32,6 +34,12 @@ class EstimatorOptions:
     hidden_size: int = option(128, MODEL, "H, the units of a recurrent layer (in each direction)")
     num_layers: int = option(1, MODEL, "Recurrent layers, one upon the other")
     dropout: float = option(0.0, MODEL, "Share dropped from inputs, between layers and before the output")
+    input_dropout: float = option(0.0, MODEL, "Share dropped from a layer's input, the same units at every step")
+    recurrent_dropout: float = option(0.0, MODEL, "Share of states dropped before matrices, the same at every step")
+    zoneout: float | Mapping[str, float] = option(
+        0.0, MODEL, "How often a unit stays as it was: a share, or one a state such as h=0.05,c=0.5"
+    )
+    weight_dropout: float = option(0.0, MODEL, "Share dropped from the recurrent weights, anew for every batch")
     residual: bool = option(False, MODEL, "Add a layer's input to its output where the sizes agree")
     batch_size: int = option(32, TRAINING, "B, sequences (or parallel streams of a text) in a step")
     epochs: int = option(10, TRAINING, "Passes over the data")

@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from elman.cells import TracedCell
+from elman.compiler.regularise import without_zoneout
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError
-from elman.models.options import OPTIONS, TRAINING, fields
+from elman.models.options import OPTIONS, REGULARISERS, TRAINING, fields
 from elman.nn import Recurrent
+from elman.nn.noise import Regularisers
 from elman.nn.recurrent import Layer
 from elman.runtime.document import MAX_LAYERS, Document
 from elman.runtime.document import Layer as LayerDocument
@@ -27,13 +29,13 @@ from elman.training.options import Summary
 
 MADE_HERE = ("cell", "device")
 """Options that do not come from the file: the cells are programs, and where to compute is for the reader to say."""
-LOOSE = ("class_weight",)
+LOOSE = ("class_weight", "zoneout")
 """Options that the estimator itself understands in the form in which the file keeps them."""
 
 
 def options_from(doc: Document) -> dict[str, Any]:
-    """The estimator's options, each of its type. Only options of the training may be missing: they decide nothing of
-    what the model says."""
+    """The estimator's options, each of its type. Only options of the training and regularisers may be missing: they
+    decide nothing of what the model says."""
     kind = OPTIONS[doc.task]
     hints = get_type_hints(kind, localns={"AnyCell": Any})
     names = {field.name: field for field in fields(kind)}
@@ -49,8 +51,10 @@ def options_from(doc: Document) -> dict[str, Any]:
             if isinstance(value, list) and len(value) > MAX_LAYERS and name not in LOOSE:
                 raise DataError(f"the option {name} has {len(value):,} entries; at most {MAX_LAYERS:,} are allowed")
             found[name] = value if name in LOOSE else _convert(value, hints[name], f"the option {name}")
-        elif field.metadata["group"] != TRAINING:
+        elif field.metadata["group"] != TRAINING and name not in REGULARISERS:
             raise DataError(f"the option {name} is missing")
+    if isinstance(rates := found.get("zoneout"), list):  # state=rate, as the file keeps a mapping
+        found["zoneout"] = {state: float(rate) for state, _, rate in (str(pair).rpartition("=") for pair in rates)}
     return found
 
 
@@ -92,11 +96,11 @@ def scaling_from(doc: Document, channels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def layer_document(layer: Layer, residual: bool) -> LayerDocument:
-    """What a model file says about a layer."""
+    """What a model file says about a layer: its cell as it is in evaluation."""
     wide = layer.output_size * len(layer.directions)
     return LayerDocument(
-        cell=layer.program, input_size=layer.input_size, hidden_size=layer.hidden_size, output_size=layer.output_size,
-        direction=layer.direction, residual=residual and wide == layer.input_size,
+        cell=layer.evaluation, input_size=layer.input_size, hidden_size=layer.hidden_size,
+        output_size=layer.output_size, direction=layer.direction, residual=residual and wide == layer.input_size,
     )  # fmt: skip
 
 
@@ -113,8 +117,9 @@ def recurrent_from(
     hidden_size: int,
     num_layers: int,
     bidirectional: bool,
-    dropout: float,
-    residual: bool,
+    residual: bool = False,
+    zoneout: float | Mapping[str, float] = 0.0,
+    **regularisers: Any,
 ) -> Recurrent:
     """The network `name` of the file, when it is the one that the options describe; input_size None: any."""
     layers = doc.networks.get(name)
@@ -123,12 +128,15 @@ def recurrent_from(
     sizes = {layer.hidden_size for layer in layers}
     if sizes != {hidden_size} or len(layers) != num_layers or input_size not in (None, layers[0].input_size):
         raise DataError(f"the network {name!r} has other sizes than the options say")
+    rates = Regularisers(zoneout=zoneout).rates
     recurrent = Recurrent(
-        [TracedCell(layer.cell) for layer in layers], layers[0].input_size, hidden_size, num_layers,
-        bidirectional=bidirectional, dropout=dropout, residual=residual,
+        [TracedCell(without_zoneout(layer.cell, rates(layer.cell))) for layer in layers], layers[0].input_size,
+        hidden_size, num_layers, bidirectional=bidirectional, residual=residual, zoneout=zoneout, **regularisers,
     )  # fmt: skip
     if tuple(layer_document(layer, residual) for layer in layers_of(recurrent)) != layers:
-        raise DataError(f"the network {name!r} has other directions or residual layers than the options say")
+        raise DataError(
+            f"the network {name!r} has other directions or residual layers, or another zoneout, than the options say"
+        )
     return recurrent
 
 

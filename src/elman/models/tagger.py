@@ -199,7 +199,7 @@ class SequenceTagger(TaggerOptions, Estimator):
             wide = self.word_size + (0 if letters is None else letters.output_size)
             recurrent = Recurrent(
                 self.cell, wide, self.hidden_size, self.num_layers,
-                bidirectional=self.bidirectional, dropout=self.dropout, residual=self.residual,
+                bidirectional=self.bidirectional, **self._layer_options(),
             )  # fmt: skip
             self._build(recurrent, letters)
         self.module_.to(self.device)
@@ -305,7 +305,7 @@ class SequenceTagger(TaggerOptions, Estimator):
         if self.letter_hidden_size:
             letters = recurrent_from(
                 doc, "characters", input_size=self.letter_size, hidden_size=self.letter_hidden_size, num_layers=1,
-                bidirectional=True, dropout=0.0, residual=False,
+                bidirectional=True,
             )  # fmt: skip
         wide = self.word_size + (0 if letters is None else letters.output_size)
         self._build(self._recurrent_from(doc, wide), letters)

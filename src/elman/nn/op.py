@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from elman.compiler.ir import Program
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.nn import ragged
+from elman.nn import native, ragged
 from elman.nn.fused import Fused, FusedRun, TorchWeights, fused_for
+from elman.nn.noise import Noise
 from elman.nn.reference import Scan, scan, transformed
+from elman.nn.rows import CheckpointEvery
 
-BACKENDS = ("auto", "torch", "reference")
+BACKENDS = ("auto", "native", "torch", "reference")
 
 
 @dataclass(frozen=True)
@@ -27,36 +30,56 @@ class Choice:
 
 
 def choose(
-    program: Program, backend: str = "auto", *, state_sizes: Sequence[int] = (), every_state: bool = False
-) -> Choice:
+    program: Program, backend: str = "auto", *, state_sizes: Sequence[int] = (), every_state: bool = False,
+    like: Tensor | None = None,
+) -> Choice:  # fmt: skip
     """The back end that runs `program` now, on states of `state_sizes` units; OptionError if the one asked for cannot.
 
-    Inside vmap, jvp and other function transforms the reference runs, whatever was asked for.
+    like: a tensor of the weights' type and device. Inside vmap, jvp and other function transforms the reference runs,
+    whatever was asked for.
     """
-    return _choose(program, fused_for(program), backend, state_sizes, every_state)
+    return _choose(program, fused_for(program), backend, state_sizes, every_state, like)
 
 
 def _choose(
-    program: Program, fused: Fused | None, backend: str, state_sizes: Sequence[int], every_state: bool
+    program: Program,
+    fused: Fused | None,
+    backend: str,
+    state_sizes: Sequence[int],
+    every_state: bool,
+    like: Tensor | None,
 ) -> Choice:
     if backend not in BACKENDS:
         raise OptionError(f"unknown back end {backend!r}{did_you_mean(str(backend), BACKENDS)}")
     if backend == "reference":
         return Choice("reference", "asked for")
-    why = ""
-    if fused is None:
-        why = f"torch has no fused operation for the equations of {program.name}; the program runs step by step"
-    elif fused.projected and len(set(state_sizes)) == 1:
-        why = "torch.lstm takes a projection only onto fewer units than hidden_size"
-    elif every_state and len(program.states) > 1:
-        why = f"torch.{fused.name} gives the output of every step, but not every state"
-    if why and backend == "torch":
-        raise OptionError(f"back end 'torch' cannot run cell {program.name!r} here: {why}; use backend='auto'")
-    if why or fused is None:
-        return Choice("reference", why)
+    no_kernels = ""
+    if backend != "torch":
+        no_kernels = native.refusal(program, like)
+        if not no_kernels:
+            return Choice("native", "compiled from its equations")
+        if backend == "native" and not native.passing(no_kernels):
+            raise OptionError(f"back end 'native' cannot run cell {program.name!r} here: {no_kernels}")
+    no_fused = _no_fused(program, fused, state_sizes, every_state)
+    if no_fused and backend == "torch":
+        raise OptionError(f"back end 'torch' cannot run cell {program.name!r} here: {no_fused}; use backend='auto'")
+    if fused is None or no_fused:
+        return Choice("reference", "; ".join(filter(None, (no_kernels, no_fused))))
     if transformed():
         return Choice("reference", f"torch.{fused.name} has no rule for vmap or forward-mode differentiation")
-    return Choice("torch", f"the equations are those of torch.{fused.name}")
+    same = f"the equations are those of torch.{fused.name}"
+    return Choice("torch", "; ".join(filter(None, (same, no_kernels))))
+
+
+def _no_fused(program: Program, fused: Fused | None, state_sizes: Sequence[int], every_state: bool) -> str:
+    """Why torch has no operation for this; empty where it has."""
+    if fused is None:
+        return f"torch has no fused operation for the equations of {program.name}; the program runs step by step"
+    if fused.projected and len(set(state_sizes)) == 1:
+        return "torch.lstm takes a projection only onto fewer units than hidden_size"
+    if every_state and len(program.states) > 1:
+        return f"torch.{fused.name} gives the output of every step, but not every state"
+    return ""
 
 
 def run(
@@ -70,6 +93,8 @@ def run(
     reverse: bool = False,
     backend: str = "auto",
     every_state: bool = False,
+    noise: Noise | None = None,
+    checkpoint_every: CheckpointEvery = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """(sequences, final states) of a cell over x (T, B, I) from states (B, units).
 
@@ -77,19 +102,36 @@ def run(
     fused: `fused_for(program)`, which a layer looks up once.
     lengths: steps of each sequence (B), any order, zeros allowed; beyond them outputs are zero and states stay.
     reverse: from the last step (of each sequence) to the first; outputs stay at their own places.
+    checkpoint_every: steps between states that the kernels keep for the backward pass (see `Recurrent`).
+    noise: for programs with masks; as for sequences that are walked from their first step on.
     Raises DataError where x or a state has another type or device than the weights; inside autocast they are converted,
     and it runs in the weights' type: a recurrent state adds up its rounding errors over time.
     """
-    choice = _choose(program, fused, backend, [s.shape[-1] for s in states], every_state)
-    kind = x.device.type
-    dense = partial(_dense, choice, program, fused, weights, every_state)
-    turn = partial(_run, dense, lengths=lengths, reverse=reverse, count=len(states) if every_state else 1)
     like = next(iter(weights.flat if isinstance(weights, TorchWeights) else weights.values()))
+    choice = _choose(program, fused, backend, [s.shape[-1] for s in states], every_state, like)
+    kind = x.device.type
+    walk: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "noise": noise}
+    if choice.backend == "native" and x.numel() and (lengths is None or any(lengths)):
+        slow = partial(_slow, program, walk)
+        turn: Callable[..., Any] = partial(
+            native.run, program, weights, slow=slow, every_state=every_state, checkpoint_every=checkpoint_every, **walk
+        )
+    else:
+        if choice.backend == "native":  # nothing to compute
+            choice = Choice("reference", "")
+        elif checkpoint_every is not None and not native.passing(native.refusal(program, like)):
+            raise OptionError(
+                f"checkpoint_every needs the native back end; here runs {choice.backend} ({choice.reason})"
+            )
+        dense = partial(_dense, choice, program, fused, weights, every_state)
+        turn = partial(_run, dense, count=len(states) if every_state else 1, **walk)
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):
-            return turn(x.to(like.dtype), [s.to(like.dtype) for s in states])
-    check_alike(like, x, states)
-    return turn(x, states)
+            found: tuple[list[Tensor], list[Tensor]] = turn(x.to(like.dtype), [s.to(like.dtype) for s in states])
+    else:
+        check_alike(like, x, states)
+        found = turn(x, states)
+    return found
 
 
 def check_alike(like: Tensor, x: Tensor, states: Sequence[Tensor]) -> None:
@@ -111,14 +153,26 @@ def _run(
     lengths: Sequence[int] | None,
     reverse: bool,
     count: int,
+    noise: Noise | None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """`dense` over whole or ragged sequences, in one direction."""
-    if x.shape[0] and (lengths is None or all(n == x.shape[0] for n in lengths)):
-        sequences, final = dense(x.flip(0) if reverse else x, states)
+    ends = [x.shape[0]] * x.shape[1] if lengths is None else lengths
+    if reverse and noise is not None:
+        noise = noise.reversed(ends)
+    if x.shape[0] and all(n == x.shape[0] for n in ends):
+        sequences, final = dense(x.flip(0) if reverse else x, states, noise)
         return [s.flip(0) if reverse else s for s in sequences], final
-    ends = [0] * x.shape[1] if lengths is None else lengths
-    sequences, final = ragged.run(dense, ragged.reverse(x, ends) if reverse else x, states, ends, count)
+    sequences, final = ragged.run(dense, ragged.reverse(x, ends) if reverse else x, states, ends, count, noise)
     return [ragged.reverse(s, ends) if reverse else s for s in sequences], final
+
+
+def _slow(
+    program: Program, walk: Mapping[str, Any], weights: Mapping[str, Tensor], x: Tensor, states: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Every state's sequence and the final states by the reference: what the kernels' derivatives come from where they
+    have none of their own."""
+    dense = partial(_dense, Choice("reference", ""), program, None, weights, True)
+    return _run(dense, x, states, count=len(states), **walk)
 
 
 def _dense(
@@ -129,6 +183,7 @@ def _dense(
     every_state: bool,
     x: Tensor,
     states: Sequence[Tensor],
+    noise: Noise | None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """A batch whose sequences all have T >= 1 steps."""
     plain = torch.compiler.is_compiling() or transformed()  # torch's own operations alone, no autograd.Function
@@ -144,10 +199,10 @@ def _dense(
             output, *final = FusedRun.apply(program, fused, len(states), x, *states, *flat)  # type: ignore[no-untyped-call]
         return [output], final
     if plain:
-        sequences, _ = scan(program, weights, x, states)
+        sequences, _ = scan(program, weights, x, states, noise=noise)
     else:
         names = tuple(weights)
-        sequences = Scan.apply(program, names, x, *states, *(weights[n] for n in names))  # type: ignore[no-untyped-call]
+        sequences = Scan.apply(program, names, noise, x, *states, *(weights[n] for n in names))  # type: ignore[no-untyped-call]
     return list(sequences) if every_state else [sequences[0]], [s[-1] for s in sequences]
 
 
@@ -161,7 +216,8 @@ def explain(layer: nn.Module, x: Tensor | None = None, *, every_state: bool = Fa
         raise OptionError(f"explain takes an elman layer (Recurrent, RNN, LSTM, GRU), not {type(layer).__name__}")
     lines = []
     for number, program, direction, backend, sizes in stack():
-        choice = choose(program, backend, state_sizes=sizes, every_state=every_state)
+        like = next(layer.parameters(), None)
+        choice = choose(program, backend, state_sizes=sizes, every_state=every_state, like=like)
         lines.append(f"layer {number} ({direction}), cell {program.name}: {choice.backend} ({choice.reason})")
     if x is not None:
         lines.append(f"input: {tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')} on {x.device}")

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from elman.errors import DataError
+from elman.nn.noise import Noise
 
-Dense = Callable[[Tensor, Sequence[Tensor]], tuple[list[Tensor], list[Tensor]]]
+Dense = Callable[[Tensor, Sequence[Tensor], Noise | None], tuple[list[Tensor], list[Tensor]]]
 
 
 def checked_lengths(lengths: Any, steps: int, batch: int) -> list[int]:
@@ -60,11 +61,17 @@ def reverse(x: Tensor, lengths: Sequence[int]) -> Tensor:
 
 
 def run(
-    dense: Dense, x: Tensor, states: Sequence[Tensor], lengths: Sequence[int], count: int
+    dense: Dense,
+    x: Tensor,
+    states: Sequence[Tensor],
+    lengths: Sequence[int],
+    count: int,
+    noise: Noise | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """`dense` over the true steps of each sequence of x (T, B, I): (sequences with zeros beyond, final states).
 
-    count: how many sequences `dense` gives; each has the units of the state of its number.
+    count: how many sequences `dense` gives; each has the units of the state of its number. noise: a segment is told
+    which rows of the batch it has, and from which step on.
     """
     steps, batch = x.shape[:2]
     if not any(lengths):
@@ -83,7 +90,8 @@ def run(
         running = sum(n > start for n in lengths)
         for done, state in zip(ended, current):
             done.append(state[running:])
-        outputs, current = dense(part[:, :running], [s[:running] for s in current])
+        own = None if noise is None else noise.segment(index[:running], start)
+        outputs, current = dense(part[:, :running], [s[:running] for s in current], own)
         segments.append([torch.nn.functional.pad(o, (0, 0, 0, batch - running)) for o in outputs])
     final = [torch.cat([state, *done[::-1]]).index_select(0, back) for done, state in zip(ended, current)]
     sequences = []

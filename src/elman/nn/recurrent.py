@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from elman.compiler.verify import verify_cell
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.nn import init, op, ragged
 from elman.nn.fused import Fused, fused_for
+from elman.nn.noise import Noise, Regularisers, drop_input, drop_weights
+from elman.nn.rows import CheckpointEvery, check_checkpoint_every
 
 Direction = Literal["forward", "backward", "both"]
 AnyCell = str | cells.Cell | cells.TracedCell
@@ -27,6 +29,7 @@ class Part:
     """One layer in one direction: what the operation needs of it."""
 
     program: Program
+    """The step as it is in evaluation, or in training with its masks."""
     direction: str
     input_size: int
     hidden_size: int
@@ -36,9 +39,14 @@ class Part:
     """torch's own operation for these equations."""
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Numbers for I, H, O."""
+        return resolve(self.input_size, self.hidden_size, self.output_size)
+
+    @property
     def state_sizes(self) -> list[int]:
         """Units of each state."""
-        sizes = resolve(self.input_size, self.hidden_size, self.output_size)
+        sizes = self.sizes
         return [sizes[size] for size in self.program.state_sizes().values()]
 
     def zeros(self, batch: int) -> tuple[Tensor, ...]:
@@ -57,23 +65,27 @@ class Layer(nn.Module):
         hidden_size: int,
         output_size: int,
         direction: Direction,
+        regularisers: Regularisers,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
         self.program, self.direction = program, direction
+        self.evaluation, self.masked = regularisers.evaluation(program), regularisers.training(program)
         self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         self.directions: tuple[str, ...] = ("forward", "backward") if direction == "both" else (direction,)
-        self.fused = fused_for(program)
+        self.fused, self.masked_fused = fused_for(self.evaluation), fused_for(self.masked)
         self.shapes = program.parameter_shapes(input_size, hidden_size, output_size)
         for way in self.directions:
             for name, shape in self.shapes.items():
                 self.register_parameter(f"{way}_{name}", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, *, masked: bool = False) -> Iterator[Part]:
+        """Each direction as it is in evaluation, or `masked`: in training."""
+        step, fused = (self.masked, self.masked_fused) if masked else (self.evaluation, self.fused)
         for way in self.directions:
             weights = {name: getattr(self, f"{way}_{name}") for name in self.shapes}
-            yield Part(self.program, way, self.input_size, self.hidden_size, self.output_size, weights, self.fused)
+            yield Part(step, way, self.input_size, self.hidden_size, self.output_size, weights, fused)
 
     def extra_repr(self) -> str:
         return f"{self.program.name}, {self.input_size} -> {self.output_size * len(self.directions)}, {self.direction}"
@@ -86,7 +98,13 @@ class Recurrent(nn.Module):
     output_size: units of the output, for cells whose output has a size of its own (projections, Jordan); default H.
     direction: "forward", "backward" or "both", or one for each layer; `bidirectional=True` means "both".
     dropout: on the output of each layer but the last. residual: adds a layer's input to its output where sizes allow.
-    batch_first: x and output are (B, T, ...). backend: "auto", "torch" or "reference" (see `elman.explain`).
+    input_dropout, recurrent_dropout: of each layer's input, and of what its states bring into affine maps, the same
+    units at every step (Gal & Ghahramani 2016). zoneout: how often a state stays as it was (Krueger et al. 2017), one
+    rate or {state: rate}. weight_dropout: of the weights from states, once a call (Merity et al. 2018). All in training
+    mode alone, from one seed that torch's default generator gives for each call.
+    checkpoint_every: keep the states of every so many steps alone (rounded up to whole chunks of 512 rows), or of about
+    the root of T ("auto"), and compute the steps between again in the backward pass: the same gradients, bit for bit.
+    batch_first: x and output are (B, T, ...). backend: "auto", "native", "torch" or "reference" (see `elman.explain`).
 
     New weights: Glorot for inputs, orthogonal for states, one bias a map, 0, but 1 for a forget gate (`elman.nn.init`).
     """
@@ -102,13 +120,19 @@ class Recurrent(nn.Module):
         direction: Direction | Sequence[Direction] = "forward",
         bidirectional: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        weight_dropout: float = 0.0,
         residual: bool = False,
         batch_first: bool = False,
+        checkpoint_every: CheckpointEvery = None,
         backend: str = "auto",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        check_checkpoint_every(checkpoint_every)
         if type(num_layers) is not int or num_layers < 1:
             raise OptionError(f"num_layers must be a whole number, 1 or more, not {num_layers!r}")
         if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
@@ -118,7 +142,8 @@ class Recurrent(nn.Module):
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise OptionError(f"weights must be of a floating-point type such as torch.float32, not {dtype!r}")
         self.input_size, self.dropout, self.residual = input_size, dropout, residual
-        self.batch_first, self.backend = batch_first, backend
+        self.batch_first, self.backend, self.checkpoint_every = batch_first, backend, checkpoint_every
+        self.regularisers = Regularisers(input_dropout, recurrent_dropout, zoneout, weight_dropout)
         self.layers = nn.ModuleList()
         size = input_size
         for one, h, out, way in zip(
@@ -128,12 +153,17 @@ class Recurrent(nn.Module):
             _each("both" if bidirectional else direction, num_layers, "direction"),
         ):
             program = _program(one)
-            layer = Layer(program, size, h, _output_size(program, size, h, out, way), way, device, dtype)
+            out = _output_size(program, size, h, out, way)
+            layer = Layer(program, size, h, out, way, self.regularisers, device, dtype)
             size = layer.output_size * len(layer.directions)
             self.layers.append(layer)
         self.output_size = size
-        for _, program, _, asked, sizes in self.stack():
-            op.choose(program, asked, state_sizes=sizes)  # refuses a back end that cannot run the cell
+        self.regularisers.check([layer.program for layer in self.each_layer()])
+        if backend != "auto":
+            both = (p for layer in self.each_layer() for masked in (False, True) for p in layer.parts(masked=masked))
+            for part in both:  # refuses one that cannot run the cell
+                like = next(iter(part.weights.values()))
+                op.choose(part.program, backend, state_sizes=part.state_sizes, like=like)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -147,11 +177,12 @@ class Recurrent(nn.Module):
             yield from layer.parts()
 
     def stack(self) -> list[tuple[int, Program, str, str, list[int]]]:
-        """(layer, program, direction, back end asked for, units of the states) of every part, for `elman.explain`."""
+        """(layer, program, direction, back end asked for, units of the states) of every part as it would run now, for
+        `elman.explain`."""
         return [
             (number, part.program, part.direction, self.backend, part.state_sizes)
             for number, layer in enumerate(self.each_layer())
-            for part in layer.parts()
+            for part in layer.parts(masked=self.training)
         ]
 
     def forward(
@@ -166,13 +197,17 @@ class Recurrent(nn.Module):
         x, single = self.time_major(x)
         steps = None if lengths is None else ragged.checked_lengths(lengths, x.shape[0], x.shape[1])
         first = self.first_states(x, state, single)
+        noise = Noise.draw(x.shape[1], x.device) if self.training and self.regularisers.noisy else None
         output, final, every = x, [], []  # type: Tensor, list[tuple[Tensor, ...]], list[tuple[Tensor, ...]]
         for number, layer in enumerate(self.each_layer()):
             came, outputs = output, []
-            for part in layer.parts():
+            for part in layer.parts(masked=noise is not None):
+                own = None if noise is None else noise.part(len(final))
+                seen, weights = (came, part.weights) if own is None else self._dropped(part, came, own)
                 sequences, last = op.run(
-                    part.program, part.weights, came, first[len(final)], fused=part.fused,
-                    lengths=steps, reverse=part.direction == "backward", backend=self.backend, every_state=every_state,
+                    part.program, weights, seen, first[len(final)], fused=part.fused, lengths=steps, noise=own,
+                    reverse=part.direction == "backward", backend=self.backend, every_state=every_state,
+                    checkpoint_every=self.checkpoint_every,
                 )  # fmt: skip
                 outputs.append(sequences[0])
                 final.append(tuple(last))
@@ -190,6 +225,15 @@ class Recurrent(nn.Module):
         elif self.batch_first:
             output = output.transpose(0, 1)
         return (output, tuple(final), tuple(every)) if every_state else (output, tuple(final))
+
+    def _dropped(self, part: Part, x: Tensor, noise: Noise) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The input and the weights of a part in training."""
+        own, weights = self.regularisers, part.weights
+        if own.input_dropout:
+            x = drop_input(x, own.input_dropout, noise)
+        if own.weight_dropout:
+            weights = drop_weights(part.program, weights, part.sizes, own.weight_dropout, noise)
+        return x, weights
 
     def each_layer(self) -> Iterator[Layer]:
         """The layers, lowest first."""
@@ -225,7 +269,8 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         sizes = f"input_size={self.input_size}, output_size={self.output_size}"
-        return f"{sizes}, dropout={self.dropout}, residual={self.residual}, batch_first={self.batch_first}"
+        own = "".join(f", {name}={rate}" for name, rate in vars(self.regularisers).items() if rate)
+        return f"{sizes}, dropout={self.dropout}{own}, residual={self.residual}, batch_first={self.batch_first}"
 
 
 def _shapes(state: Any) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor
 from elman.compiler.adjoint import adjoint
 from elman.compiler.interpret import Split, column_ranges, evaluate, torch_table
 from elman.compiler.ir import Node, Program
+from elman.nn.noise import Masks, Noise
 
 Weights = Mapping[str, Tensor]
 
@@ -150,21 +151,26 @@ class _SequenceWeights(Split):
 
 
 def scan(
-    program: Program, weights: Weights, x: Tensor, states: Sequence[Tensor], keep: Sequence[int] = ()
+    program: Program,
+    weights: Weights,
+    x: Tensor,
+    states: Sequence[Tensor],
+    keep: Sequence[int] = (),
+    noise: Noise | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """All new states, and the values of the nodes `keep`, at every step: each (T, B, units).
 
-    x (T, B, I) with T >= 1; states (B, units) each.
+    x (T, B, I) with T >= 1; states (B, units) each. noise: for programs with masks.
     """
     sizes = sizes_of(program, weights, x, states)
     step_weights = _SequenceWeights(program, weights, sizes, x)
     own_input, names, batch = input_name(program), program.states, x.shape[1]
-    current = list(states)
+    current, masks = list(states), Masks(program, noise, sizes, x)
     sequences: list[list[Tensor]] = [[] for _ in names]
     kept: list[list[Tensor]] = [[] for _ in keep]
     for t, x_t in enumerate(x.unbind(0)):
         step_weights.at(t)
-        given = {own_input: x_t, **dict(zip(names, current))}
+        given = {own_input: x_t, **dict(zip(names, current)), **masks.at(t)}
         values = evaluate(program, given, step_weights, sizes, _TABLE)
         current = [_rows(values[position], batch) for _, position in program.outputs]
         for sequence, value in zip(sequences, current):
@@ -178,32 +184,34 @@ class Scan(torch.autograd.Function):
     """`scan` with the adjoint program as its backward pass; the double backward goes through `scan` itself."""
 
     @staticmethod
-    def forward(ctx: Any, program: Program, names: tuple[str, ...], x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, program: Program, names: tuple[str, ...], noise: Noise | None, x: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
         count = len(program.states)
         states, weights = tensors[:count], dict(zip(names, tensors[count:]))
         back = adjoint(program, products_of_input=False)
-        sequences, kept = scan(program, weights, x, states, back.saved)
-        ctx.program, ctx.names = program, names
+        sequences, kept = scan(program, weights, x, states, back.saved, noise)
+        ctx.program, ctx.names, ctx.noise = program, names, noise
         ctx.save_for_backward(x, *tensors, *sequences, *kept)
         ctx.set_materialize_grads(False)
         return tuple(sequences)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        program, names = ctx.program, ctx.names
+        program, names, noise = ctx.program, ctx.names, ctx.noise
         count = len(program.states)
         x, *rest = ctx.saved_tensors
         tensors, rest = rest[: count + len(names)], rest[count + len(names) :]
         sequences, kept = rest[:count], rest[count:]
         states, weights = tensors[:count], dict(zip(names, tensors[count:]))
         if all(g is None for g in grads):
-            return (None,) * (3 + len(tensors))
+            return (None,) * (4 + len(tensors))
         if torch.is_grad_enabled():  # create_graph=True: the gradients as functions of everything
-            again, _ = scan(program, weights, x, states)
-            return (None, None, *gradients(again, (x, *tensors), grads, create_graph=True))
+            again, _ = scan(program, weights, x, states, noise=noise)
+            return (None, None, None, *gradients(again, (x, *tensors), grads, create_graph=True))
         full = [g if g is not None else torch.zeros_like(s) for g, s in zip(grads, sequences)]
-        grad_x, grad_states, grad_weights = backward(program, weights, x, states, sequences, kept, full)
-        return (None, None, grad_x, *grad_states, *(grad_weights[n] for n in names))
+        grad_x, grad_states, grad_weights = backward(program, weights, x, states, sequences, kept, full, noise)
+        return (None, None, None, grad_x, *grad_states, *(grad_weights[n] for n in names))
 
 
 def backward(
@@ -214,20 +222,21 @@ def backward(
     sequences: Sequence[Tensor],
     kept: Sequence[Tensor],
     grads: Sequence[Tensor],
+    noise: Noise | None = None,
 ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
     """Backpropagation through time by the adjoint program: gradients of x, of the first states, of the weights by name.
 
     sequences: all new states, kept: the saved values, grads: the gradient with respect to every new state at every
-    step; each (T, B, units).
+    step; each (T, B, units). noise: as the scan had it.
     """
     back = adjoint(program, products_of_input=False)
     sizes = sizes_of(program, weights, x, states)
     own_input, names, batch = input_name(program), program.states, x.shape[1]
-    split = Split(program, weights, sizes)
+    split, masks = Split(program, weights, sizes), Masks(back.program, noise, sizes, x)
     series: dict[str, list[Tensor]] = {name: [] for name, _ in back.program.outputs}
     flowing = [torch.zeros_like(s) for s in states]
     for t in reversed(range(len(x))):
-        given = {own_input: x[t]}
+        given = {own_input: x[t], **masks.at(t)}
         given |= {name: (s[t - 1] if t else first) for name, s, first in zip(names, sequences, states)}
         given |= {f"new_{name}": s[t] for name, s in zip(names, sequences)}
         given |= {f"saved_{p}": k[t] for p, k in zip(back.saved, kept)}

@@ -1,0 +1,65 @@
+"""What a call costs when there is next to nothing to compute: T = 1, B = 1, H = I = 32, microseconds, one thread.
+
+    python benchmarks/speed/overhead.py [--backend auto] [--repeats 15]
+
+Targets for elman's drop-ins: 15 µs forward, 40 µs forward and backward (the gradients of x and of all weights).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+import elman.nn
+from elman.bench import report
+from elman.bench.turns import spread, turns
+
+HIDDEN = 32
+TARGETS = {"forward": 15, "forward and backward": 40}
+
+
+def forward(layer: nn.Module) -> Callable[[], object]:
+    """A call without gradients."""
+    x = torch.randn(1, 1, HIDDEN)
+
+    def run() -> None:
+        with torch.inference_mode():
+            layer(x)
+
+    return run
+
+
+def both(layer: nn.Module) -> Callable[[], object]:
+    """A call and all its gradients."""
+    x, grad = torch.randn(1, 1, HIDDEN, requires_grad=True), torch.randn(1, 1, HIDDEN)
+    inputs = [x, *layer.parameters()]
+    return lambda: torch.autograd.grad(layer(x)[0], inputs, grad)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--backend", default="auto", help="of Recurrent; the drop-ins choose theirs")
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for kind in ("LSTM", "GRU", "RNN"):
+        layers = {
+            f"elman.nn.{kind}": getattr(elman.nn, kind)(HIDDEN, HIDDEN),
+            "elman.nn.Recurrent": elman.nn.Recurrent(kind.lower(), HIDDEN, HIDDEN, backend=options.backend),
+            f"torch.nn.{kind}": getattr(nn, kind)(HIDDEN, HIDDEN),
+        }
+        for what, make in (("forward", forward), ("forward and backward", both)):
+            times = turns({name: make(layer) for name, layer in layers.items()}, options.repeats)
+            shown = [report.quartiles(spread(own).times(1e6)) for own in times.values()]
+            missed = " miss" if spread(times[f"elman.nn.{kind}"]).middle > 1e-6 * TARGETS[what] else ""
+            rows.append([kind, what, f"{TARGETS[what]}{missed}", *shown])
+    print(f"{report.about()}; microseconds a call\n")
+    print(report.markdown(("layer", "pass", "target", "drop-in", "Recurrent", "torch.nn"), rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+// A pool of threads that spin for a moment and then sleep, and a barrier among the threads of one call.
+#pragma once
+#include <pthread.h>
+#include <sched.h>
+
+namespace {
+
+ALWAYS void breathe() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// All `size` threads meet here. Waiting threads spin; on a machine with more work than processors they give way.
+struct Barrier {
+    int size = 1, arrived = 0, round = 0;
+    void wait() {
+        if (size == 1) return;
+        const int now = __atomic_load_n(&round, __ATOMIC_ACQUIRE);
+        if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == size) {
+            __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
+            __atomic_store_n(&round, now + 1, __ATOMIC_RELEASE);
+            return;
+        }
+        for (long spins = 0; __atomic_load_n(&round, __ATOMIC_ACQUIRE) == now; spins++)
+            if (spins < 4000) breathe();
+            else sched_yield();
+    }
+};
+
+const int MOST_THREADS = 256;
+const long SPINS = 20000;  // some tenths of a millisecond before a thread without work goes to sleep
+
+struct Pool {
+    pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;   // one call at a time has the threads
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;  // guards sleeping and waking
+    pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+    int threads = 0;   // beside the caller's own
+    int sleepers = 0;
+    unsigned long ticket = 0;  // the number of the call and, in the lowest 16 bits, how many threads it wants
+    int left = 0;              // threads that have not finished the call
+    void (*work)(void*, int) = nullptr;
+    void* what = nullptr;
+} pool;
+
+struct Newcomer {
+    int number;
+    unsigned long seen;
+};
+
+void* serve(void* given) {
+    const Newcomer me = *(Newcomer*)given;
+    __builtin_free(given);
+    for (unsigned long seen = me.seen;;) {
+        long spins = 0;
+        while (__atomic_load_n(&pool.ticket, __ATOMIC_SEQ_CST) == seen && spins++ < SPINS) breathe();
+        if (__atomic_load_n(&pool.ticket, __ATOMIC_SEQ_CST) == seen) {
+            pthread_mutex_lock(&pool.mutex);
+            __atomic_add_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
+            while (__atomic_load_n(&pool.ticket, __ATOMIC_SEQ_CST) == seen) pthread_cond_wait(&pool.wake, &pool.mutex);
+            __atomic_sub_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
+            pthread_mutex_unlock(&pool.mutex);
+        }
+        seen = __atomic_load_n(&pool.ticket, __ATOMIC_SEQ_CST);
+        if (me.number >= (int)(seen & 0xffff)) continue;
+        pool.work(pool.what, me.number);
+        __atomic_sub_fetch(&pool.left, 1, __ATOMIC_ACQ_REL);
+    }
+    return nullptr;
+}
+
+// A forked child has none of the threads, and the locks may be held by one that is not there.
+void forget_threads() { pool = Pool(); }
+
+// As many threads as asked for, the caller's own included, or as many as can be had.
+int gather(int size) {
+    static bool told = false;
+    if (!told) told = !pthread_atfork(nullptr, nullptr, forget_threads);
+    if (size > MOST_THREADS) size = MOST_THREADS;
+    while (pool.threads + 1 < size) {
+        Newcomer* newcomer = (Newcomer*)__builtin_malloc(sizeof(Newcomer));
+        if (!newcomer) break;
+        *newcomer = {pool.threads + 1, pool.ticket};
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        pthread_t thread;
+        const int failed = pthread_create(&thread, &attributes, serve, newcomer);
+        pthread_attr_destroy(&attributes);
+        if (failed) {
+            __builtin_free(newcomer);
+            break;
+        }
+        pool.threads++;
+    }
+    return pool.threads + 1 < size ? pool.threads + 1 : size;
+}
+
+// work(what, number) on threads 0 (the caller's) to size - 1. `meet` is made ready for as many as there really are.
+void in_parallel(int size, void (*work)(void*, int), void* what, Barrier& meet, int& threads) {
+    meet = Barrier();
+    threads = 1;
+    if (size <= 1) return work(what, 0);
+    pthread_mutex_lock(&pool.busy);
+    threads = meet.size = gather(size);
+    pool.work = work;
+    pool.what = what;
+    pool.left = threads - 1;
+    __atomic_store_n(&pool.ticket, ((pool.ticket >> 16) + 1) << 16 | (unsigned long)threads, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&pool.sleepers, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&pool.mutex);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.mutex);
+    }
+    work(what, 0);
+    for (long spins = 0; __atomic_load_n(&pool.left, __ATOMIC_ACQUIRE); spins++)
+        if (spins < 4000) breathe();
+        else sched_yield();
+    pthread_mutex_unlock(&pool.busy);
+}
+
+}  // namespace

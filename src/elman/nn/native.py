@@ -1,0 +1,395 @@
+"""The native back end: a cell's compiled kernels over whole sequences, as one differentiable operation."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elman.compiler.ir import Program
+from elman.engine import build
+from elman.engine.plans import Call, Planned, planned, why_not
+from elman.nn import reference, rows
+from elman.nn.fused import Fused, TorchWeights
+from elman.nn.noise import Noise
+from elman.nn.rows import CheckpointEvery, Rows, Segment
+from elman.nn.weights import Layout, own_layout, torch_layout
+
+REALS = {torch.float32: "float", torch.float64: "double"}
+SMALL_INPUT = 8
+"""Units of an input whose products are taken step by step, with those of the states."""
+Slow = Callable[..., tuple[list[Tensor], list[Tensor]]]
+_PASSING = "the kernels have no rule for vmap, forward-mode differentiation and torch.compile"
+
+
+def passing(why: str) -> bool:
+    """True for a refusal that depends on how the layer is called now, and not on what it is."""
+    return why == _PASSING
+
+
+def refusal(program: Program, like: Tensor | None) -> str:
+    """Why the kernels cannot run a cell with weights like `like`; empty where they can."""
+    if torch.compiler.is_compiling() or reference.transformed():
+        return _PASSING
+    if like is None:
+        return _refusal(program, build.chosen_isa(), "float")
+    real = REALS.get(like.dtype)
+    if real is None:
+        return f"the kernels compute in float32 and float64, not in {str(like.dtype).removeprefix('torch.')}"
+    if like.device.type != "cpu":
+        return f"the kernels are for the processor, and the weights are on {like.device}"
+    return _refusal(program, build.chosen_isa(), real)
+
+
+@lru_cache(maxsize=1024)
+def _refusal(program: Program, isa: str, real: str) -> str:
+    why = why_not(program)
+    if not why and planned(program, (1, 1, 1), False, isa, real) is None:
+        why = "the kernels could not be compiled"
+    return why
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A cell's kernels for some sizes, and where its weights lie in a row of tensors."""
+
+    program: Program
+    planned: Planned
+    layout: Layout
+    names: Fused | tuple[str, ...]
+    """What the tensors are: torch's, or the cell's by these names."""
+    states: int
+
+
+@lru_cache(maxsize=1024)
+def _kernel(
+    program: Program, sizes: tuple[int, int, int], names: Fused | tuple[str, ...], tensors: int, isa: str, real: str
+) -> Kernel:  # fmt: skip
+    if isinstance(names, Fused):
+        layout = torch_layout(program, sizes, names, tensors)
+    else:
+        layout = own_layout(program, sizes, names)
+    plan = planned(program, sizes, sizes[0] <= SMALL_INPUT, isa, real)
+    assert plan is not None  # `refusal` has looked
+    return Kernel(program, plan, layout, names, len(program.states))
+
+
+@dataclass(eq=False)
+class Job:
+    """What one call does, apart from its arrays."""
+
+    kernel: Kernel
+    rows: Rows
+    reverse: bool
+    every_state: bool
+    noise: Noise | None
+    slow: Slow
+
+    @property
+    def shown(self) -> int:
+        """How many sequences the caller gets."""
+        return self.kernel.states if self.every_state else 1
+
+    def walk(self) -> Sequence[Segment]:
+        """The segments in the order of the recursion."""
+        return self.rows.segments[::-1] if self.reverse else self.rows.segments
+
+    def gather(self, x: Tensor) -> Tensor:
+        """x (T, B, units) as rows without padding."""
+        x = x.contiguous()
+        if self.rows.order is None:
+            return x
+        out = x.new_empty(self.rows.total, x.shape[2])
+        self._move(self.kernel.planned.engine.gather, x, out, x.shape)
+        return out
+
+    def scatter(self, found: Tensor) -> Tensor:
+        """The way back: (T, B, units) with zeros beyond."""
+        if self.rows.order is None:
+            return found.view(self.rows.steps, self.rows.batch, -1)
+        out = found.new_empty(self.rows.padded, self.rows.batch, found.shape[1])
+        self._move(self.kernel.planned.engine.scatter, found, out, out.shape)
+        return out
+
+    def _move(self, function: Any, a: Tensor, b: Tensor, shape: Sequence[int]) -> None:
+        offsets, order = self.rows.offsets, self.rows.order
+        assert order is not None
+        function(a.data_ptr(), b.data_ptr(), offsets.ctypes.data, order.ctypes.data, *shape)
+
+    def sort(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """States as the rows are sorted."""
+        if self.rows.order is None:
+            return [s.contiguous() for s in states]
+        index = torch.from_numpy(self.rows.order)
+        return [s.index_select(0, index) for s in states]
+
+    def unsort(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """The way back."""
+        if self.rows.order is None:
+            return list(states)
+        index = torch.from_numpy(np.argsort(self.rows.order))
+        return [s.index_select(0, index) for s in states]
+
+
+class NativeRun(torch.autograd.Function):
+    """The kernels; the reference where gradients are to be differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, job: Job, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        return run_forward(ctx, job, x, given)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        job: Job = ctx.job
+        saved = ctx.saved_tensors
+        (x, *given), kept = saved[: ctx.given], saved[ctx.given :]
+        found: list[Tensor | None]
+        if all(g is None for g in grads):
+            return (None,) * (1 + int(ctx.given))
+        batched = any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
+        if torch.is_grad_enabled() or reference.transformed() or batched:
+            with torch.enable_grad():
+                outputs = _by_reference(job, x, given)
+            found = reference.gradients(outputs, (x, *given), grads, create_graph=torch.is_grad_enabled())
+        else:
+            found = run_backward(job, x, given, kept, ctx.boundaries, grads)
+        return (None, *found)
+
+
+def _by_reference(job: Job, x: Tensor, given: Sequence[Tensor]) -> list[Tensor]:
+    """The operation's outputs by the reference."""
+    count, names = job.kernel.states, job.kernel.names
+    tensors = given[count:]
+    weights: Any = TorchWeights(names, tensors) if isinstance(names, Fused) else dict(zip(names, tensors))
+    sequences, final = job.slow(weights, x, given[:count])
+    return [*sequences[: job.shown], *final]
+
+
+_HEAD = ctypes.sizeof(Call) // 8
+_LOCAL = threading.local()
+
+
+def _call(function: Any, job: Job, segment: Segment, fields: dict[str, int], tables: dict[str, Sequence[int]]) -> None:
+    """One call of the engine. A thread has one row of words for all its calls: the fields of `Call`, then the tables
+    that they point to."""
+    count = _HEAD + sum(map(len, tables.values()))
+    if len(getattr(_LOCAL, "words", ())) < count:
+        _LOCAL.words = (ctypes.c_long * (count + 64))()
+        _LOCAL.at = ctypes.addressof(_LOCAL.words)
+    rows, at = job.rows, _LOCAL.at + 8 * _HEAD
+    fields["steps"], fields["batch"] = segment.stop - segment.start, rows.batch
+    fields["threads"], fields["reverse"], fields["time"] = torch.get_num_threads(), job.reverse, segment.start
+    fields["all_steps"], fields["all_rows"] = rows.steps, rows.total
+    fields["chunks"], fields["p_bounds"] = len(segment.bounds) - 1, segment.bounds.ctypes.data
+    fields["p_offsets"] = rows.offsets.ctypes.data + 8 * segment.start
+    words: list[int] = []
+    for name, table in tables.items():
+        fields[name] = at + 8 * len(words)
+        words += table
+    if job.noise is not None:
+        order = rows.order if rows.order is not None else np.arange(rows.batch)
+        numbers = np.ascontiguousarray(order, np.uint32)
+        fields["seed"], fields["p_rows"] = int(job.noise.seed), numbers.ctypes.data
+    _LOCAL.words[:count] = [*map(fields.get, Call.NAMES, Call.ZEROS), *words]
+    if function(job.kernel.planned.address, _LOCAL.at):
+        raise MemoryError("there is no memory left for the kernels' own arrays")
+
+
+def _whole(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Weights whose numbers follow each other."""
+    return [t if t.is_contiguous() else t.contiguous() for t in tensors]
+
+
+def _forward_segment(
+    job: Job, segment: Segment, weights: dict[str, Sequence[int]], arrays: Sequence[Any], record: Sequence[int]
+) -> None:  # fmt: skip
+    """arrays: addresses of x, and of each state first, sequence (0: not kept) and final. record: those of the records
+    of each size and of the kept numbers, or nothing."""
+    x, first, sequences, final = arrays
+    tables = {**weights, "p_first": first, "p_sequence": sequences, "p_final": final}
+    fields = {"p_x": x}
+    if record:
+        tables["p_record"], fields["p_saved"] = record[:3], record[3]
+    _call(job.kernel.planned.engine.forward, job, segment, fields, tables)
+
+
+def run_forward(ctx: Any, job: Job, x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Sequences and final states. ctx: of autograd, None for no backward pass."""
+    kernel, count, size = job.kernel, job.kernel.states, x.element_size()
+    tensors = _whole(given[count:])
+    weights = kernel.layout.pointers(tensors, size)
+    inputs, first = job.gather(x.detach()), job.sort(given[:count])
+    units = [s.shape[1] for s in first]
+    keeps = ctx is not None and len(job.rows.segments) == 1
+    total = job.rows.total
+    sequences = [x.new_empty(total, n) for n in units[: job.shown]]
+    inner = [total * n for n in units[job.shown :]] if keeps else []
+    room = [*kernel.planned.room(total, 1)[1:4], kernel.planned.plan.saved * total] if keeps else []
+    blob = POOL.take(sum(room) + sum(inner), x) if keeps else None
+    addresses = _cut(blob, [*room, *inner], size)
+    record, kept = addresses[: len(room)], addresses[len(room) :]
+    states = [first]
+    for segment in job.walk():
+        final = [torch.empty_like(s) for s in first]
+        begin, x_row = job.rows.first(segment), inputs.shape[-1] * size
+        shown = [s.data_ptr() + begin * n * size for s, n in zip(sequences, units)]
+        places = shown + (kept or [0] * (count - job.shown))
+        arrays = (inputs.data_ptr() + begin * x_row, _at(states[-1]), places, _at(final))
+        _forward_segment(job, segment, weights, arrays, record)
+        states.append(final)
+    outputs = (*(job.scatter(s) for s in sequences), *job.unsort(states[-1]))
+    if ctx is not None:
+        ctx.job, ctx.given, ctx.boundaries = job, 1 + len(given), [] if keeps else states[:-1]
+        # A sequence that is an output is saved as such, else it would keep itself alive.
+        saved = sequences if job.rows.order is not None else outputs[: job.shown]
+        ctx.save_for_backward(x, *given, *([blob, *saved] if keeps else []))
+        ctx.set_materialize_grads(False)
+    return outputs
+
+
+def _at(tensors: Sequence[Tensor | None]) -> list[int]:
+    return [0 if t is None else t.data_ptr() for t in tensors]
+
+
+def _cut(blob: Tensor | None, counts: Sequence[int], size: int) -> list[int]:
+    """The addresses of arrays that lie one after the other in a block."""
+    found, at = [], 0 if blob is None else blob.data_ptr()
+    for count in counts:
+        found.append(at)
+        at += count * size
+    return found
+
+
+def run_backward(
+    job: Job,
+    x: Tensor,
+    given: Sequence[Tensor],
+    saved: Sequence[Tensor],
+    boundaries: Sequence[Sequence[Tensor]],
+    grads: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Gradients of x, of the first states and of the weights' tensors. saved: the block of records and inner sequences,
+    and the sequences shown; or nothing, and `boundaries`, the states before each segment in the order of the walk."""
+    kernel, count, size, rows = job.kernel, job.kernel.states, x.element_size(), job.rows
+    tensors = _whole(given[count:])
+    weights = kernel.layout.pointers(tensors, size)
+    inputs = job.gather(x.detach())
+    states = boundaries or [job.sort(given[:count])]
+    units = [s.shape[1] for s in states[0]]
+    of_sequences = [None if g is None else job.gather(g) for g in grads[: job.shown]]
+    flow: list[Tensor | None] = [g if g is None else job.sort([g])[0] for g in grads[job.shown :]]
+    grad_x = torch.empty_like(inputs) if x.requires_grad else None
+    grad_tensors = [t.new_zeros(t.shape) if kernel.layout.sparse else t.new_empty(t.shape) for t in tensors]
+    accumulated = POOL.take(kernel.planned.room(rows.total, torch.get_num_threads())[4], x)
+    gradients = kernel.layout.gradients(grad_tensors, size)
+    keep_graph: bool = torch._C._autograd._get_current_graph_task_keep_graph()
+    walk = list(zip(job.walk(), states))[::-1]
+    for number, (segment, first) in enumerate(walk):
+        begin, n = rows.first(segment), rows.count(segment)
+        room = [*kernel.planned.room(n, 1)[1:4], kernel.planned.plan.saved * n]
+        if saved:
+            # The kernels turn the record into gradients: a graph that is kept keeps its own.
+            blob = saved[0].clone() if keep_graph else saved[0]
+            addresses = _cut(blob, [*room, *(n * u for u in units[job.shown :])], size)
+            sequences = [*_at(saved[1:]), *addresses[4:]]
+        else:
+            blob = POOL.take(sum(room) + n * sum(units), x)
+            addresses = _cut(blob, [*room, *(n * u for u in units)], size)
+            sequences = addresses[4:]
+            again = [torch.empty_like(s) for s in first]
+            arrays = (inputs.data_ptr() + begin * inputs.shape[-1] * size, _at(first), sequences, _at(again))
+            _forward_segment(job, segment, weights, arrays, addresses[:4])
+        grad_first = [torch.empty_like(s) for s in first]
+        shifted = [0 if g is None else g.data_ptr() + begin * u * size for g, u in zip(of_sequences, units)]
+        tables = {**weights, **gradients, "p_first": _at(first), "p_sequence": sequences, "p_final": _at(first)}
+        tables |= {"p_grad_sequence": shifted + [0] * (count - job.shown), "p_record": addresses[:3]}
+        tables |= {"p_grad_final": _at(flow), "p_grad_first": _at(grad_first)}
+        fields = {
+            "p_x": inputs.data_ptr() + begin * inputs.shape[-1] * size, "p_saved": addresses[3],
+            "p_grad_x": 0 if grad_x is None else grad_x.data_ptr() + begin * inputs.shape[-1] * size,
+            "p_accumulated": accumulated.data_ptr(), "is_first": number == 0, "is_last": number + 1 == len(walk),
+        }  # fmt: skip
+        _call(kernel.planned.engine.backward, job, segment, fields, tables)
+        flow = list(grad_first)
+        if not saved or not keep_graph:
+            POOL.give(blob)
+    POOL.give(accumulated)
+    found = [None if grad_x is None else job.scatter(grad_x), *job.unsort(grad_first), *grad_tensors]
+    return [g if t.requires_grad else None for g, t in zip(found, (x, *given))]
+
+
+class Pool:
+    """Memory between the passes: a large block that is returned to the system comes back as pages to be cleared, which
+    is a tenth of a training step's time."""
+
+    MOST = 1 << 30  # bytes that wait for the next call
+
+    def __init__(self) -> None:
+        self.free: list[Tensor] = []
+        self.lock = threading.Lock()
+
+    def take(self, count: int, like: Tensor) -> Tensor:
+        """At least `count` numbers of the type of `like`, of any value."""
+        with self.lock:
+            for k, block in enumerate(self.free):
+                if block.dtype == like.dtype and count <= len(block) <= 2 * count:
+                    return self.free.pop(k)
+        return like.new_empty(count)
+
+    def give(self, block: Tensor) -> None:
+        """For a later call; the oldest go where there are too many."""
+        if not 1 << 17 <= block.nbytes <= self.MOST:
+            return
+        with self.lock:
+            self.free.insert(0, block)
+            while sum(b.nbytes for b in self.free) > self.MOST:
+                self.free.pop()
+
+
+POOL = Pool()
+
+
+def run(
+    program: Program,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    states: Sequence[Tensor],
+    *,
+    lengths: Sequence[int] | None,
+    reverse: bool,
+    every_state: bool,
+    noise: Noise | None,
+    slow: Slow,
+    checkpoint_every: CheckpointEvery = None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """As `op.run`, for a batch with at least one step and sequence. slow: the same by the reference."""
+    names: Fused | tuple[str, ...]
+    if isinstance(weights, TorchWeights):
+        names, tensors = weights.fused, weights.flat
+    else:
+        names, tensors = tuple(weights), list(weights.values())
+    hidden, output = None, None
+    for size, state in zip(program.state_sizes().values(), states):
+        hidden, output = (state.shape[-1], output) if size == "H" else (hidden, state.shape[-1])
+    if hidden is None:
+        hidden = reference.sizes_of(program, weights, x, states).get("H", output)
+    sizes = (x.shape[-1], hidden or 1, output or hidden or 1)
+    kernel = _kernel(program, sizes, names, len(tensors), build.chosen_isa(), REALS[x.dtype])
+    steps, batch = x.shape[0], x.shape[1]
+    if lengths is None or all(n == steps for n in lengths):
+        of = rows.dense(steps, batch, checkpoint_every)
+    else:
+        of = rows.ragged(steps, lengths, checkpoint_every)
+    job = Job(kernel, of, reverse, every_state, noise, slow)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *tensors)):
+        outputs = NativeRun.apply(job, x, *states, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        outputs = run_forward(None, job, x, [*states, *tensors])
+    return list(outputs[: job.shown]), list(outputs[job.shown :])
