@@ -35,7 +35,8 @@ class CompiledCells(BuildHookInterface):  # type: ignore[type-arg]
         folder = ROOT / "build" / "kernels"
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            made = list(pool.map(lambda one: one.compile_into(folder), libraries(cell.program for cell in CATALOGUE.values())))
+            wanted = libraries(cell.program for cell in CATALOGUE.values())
+            made = list(pool.map(lambda one: one.compile_into(folder), wanted))
         build_data["force_include"] |= {str(path): f"elman/engine/built/{path.name}" for path in made}
         build_data["pure_python"], build_data["infer_tag"] = False, False
         build_data["tag"] = f"py3-none-{_platform()}"

@@ -22,5 +22,5 @@ run() {
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1
 run "-fsanitize=address,undefined -fno-sanitize-recover=undefined" "libasan.so libubsan.so" \
-    tests/test_engine_parity.py tests/test_engine_process.py "$@"
-run "-fsanitize=thread" libtsan.so tests/test_engine_parity.py -k "two_threads or large_weights" "$@"
+    tests/test_engine_p*.py "$@" # parity and process
+run "-fsanitize=thread" libtsan.so tests/test_engine_parity.py -k "two_threads or large_weights or runs_ahead" "$@"

@@ -10,6 +10,7 @@ Nothing of the program's names or texts is printed: programs come out of model f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from zlib import crc32
 
@@ -152,7 +153,7 @@ class _Printer:
     def _constant(self, position: int) -> str:
         node = self.nodes[position]
         if node.op == "constant":
-            return f"(real){node.value!r}" if abs(node.value) < 1e300 else _extreme(node.value)
+            return f"(real){node.value!r}" if math.isfinite(node.value) else _extreme(node.value)
         return self._constant(node.args[0])
 
     def _formula(self, node: Node) -> str:

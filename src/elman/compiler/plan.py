@@ -122,19 +122,27 @@ class _Forward(Lowering):
 
     def _group(self) -> None:
         for (stage, _, _), members in self.groups:
-            for some in _split(members, 8):
+            for some in self._alike(members) if self.fused else _split(members, 8):
                 vectors = [a for p in some for a in self.nodes[p].args]
                 if self.fused or any(self.nodes[a].op != "input" for a in vectors):
-                    ready = [not self.fused and self._of_input(p) for p in some]
+                    ready = [not self.fused and self._of_input(p) > 0 for p in some]
                     product = self._product(some, ready, lambda node: self.fused or node.op != "input")
                     self.products.setdefault(stage, []).append(product)
         for size in SIZES:
             maps = [p for p in self.maps if self.home[p].size == size and self._of_input(p)]
-            for some in _split(sorted(maps, key=lambda p: self.home[p].index), 8) if not self.fused else []:
+            for some in self._alike(sorted(maps, key=lambda p: self.home[p].index)) if not self.fused else []:
                 self.projections.append(self._product(some, [False] * len(some), lambda node: node.op == "input"))
 
-    def _of_input(self, position: int) -> bool:
-        return any(self.nodes[a].op == "input" for a in self.nodes[position].args)
+    def _of_input(self, position: int) -> int:
+        """How often a map takes the input."""
+        return sum(self.nodes[a].op == "input" for a in self.nodes[position].args)
+
+    def _alike(self, members: list[int]) -> list[list[int]]:
+        """Maps that take the input equally often: a block of zeros would make NaN of an infinite input."""
+        groups: dict[int, list[int]] = {}
+        for position in members:
+            groups.setdefault(self._of_input(position), []).append(position)
+        return [some for group in groups.values() for some in _split(group, 8)]
 
     def _product(self, members: list[int], ready: list[bool], wanted: Callable[[Node], bool]) -> Product:
         biases = tuple(self.maps.index(p) if self.nodes[p].bias else -1 for p in members)

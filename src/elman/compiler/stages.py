@@ -102,6 +102,11 @@ class Steps:
     """(map, number of its `sum`)."""
     parameter_sums: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def of_input(self) -> bool:
+        """Whether a backward step gives the input a gradient at all."""
+        return any(place.kind == "grad_input" for place in self.places)
+
 
 @dataclass(frozen=True)
 class Plan:

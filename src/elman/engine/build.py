@@ -102,7 +102,7 @@ def _safe(path: Path) -> bool:
 
 
 def flags(isa: str, real: str) -> list[str]:
-    """The compiler's flags for an instruction set and a number type ("float", "double"); ELMAN_CXXFLAGS adds to them."""
+    """The compiler's flags for an instruction set and a number type ("float", "double"), and ELMAN_CXXFLAGS."""
     march = {"native": "native", "v8": "armv8-a"}.get(isa, f"x86-64-{isa}")
     return [*FLAGS, f"-march={march}", f"-DREAL={real}", f"-I{FOLDER}", *_asked_flags()]
 

@@ -26,6 +26,7 @@ template <bool full> ALWAYS V given(const real* base, const real* at, long lanes
 }
 
 ALWAYS real sum_of_row(const Place& p, long r, long units) {
+    if (!p.at) return 0;  // a gradient that the caller has not given
     const real* at = p.at + r * p.row;
     V sum{};
     for (; units >= L; units -= L, at += p.block) sum += load(at);

@@ -112,7 +112,7 @@ void settle(Team& team, Sharing& sharing) {
         }
     }
     for (int k = 0; k < plan.states; k++)
-        team.ring[k] = call.sequence[k] ? nullptr : sharing.reals(2 * call.batch * plan.units[plan.state_size[k]]);
+        team.ring[k] = call.sequence[k] ? nullptr : sharing.reals(3 * call.batch * plan.units[plan.state_size[k]]);
     team.keeps_record = call.record != nullptr;
     for (int size = 0; size < 3; size++)
         team.record[size] = call.record ? call.record[size]

@@ -17,8 +17,8 @@ from elman.compiler.verify import verify, verify_cell
 from elman.engine import build
 
 Words = npt.NDArray[np.int64]
-MOST = 32
-"""Maps, states, terms: as in sequence.h."""
+MOST, MOST_PLACES, MOST_STAGES = 32, 512, 64
+"""Maps, states, parameters, terms of a product; places; stages of a step: as in sequence.h."""
 
 
 class Call(ctypes.Structure):
@@ -75,17 +75,15 @@ def why_not(program: Program) -> str:
     """Why the engine cannot run a cell; empty where it can."""
     if not printable(program):
         return f"the cell {program.name!r} is too long to be compiled"
-    both = plan(program, False)
-    terms = [t for s in (both.forward, both.backward) for stage in s.stages for p in stage.products for t in p.terms]
-    terms += [t for s in (both.forward, both.backward) for p in s.projections for t in p.terms]
-    products = [p for s in (both.forward, both.backward) for stage in s.stages for p in stage.products]
-    most = max([len(program.states), len(program.affine_maps), *(len(t.blocks) for t in terms),
-                *(len(p.terms) for p in products)], default=0)  # fmt: skip
-    places = max(len(both.forward.places), len(both.backward.places))
+    directions = [s for fused in (False, True) for p in [plan(program, fused)] for s in (p.forward, p.backward)]
+    products = [p for s in directions for of in (s.projections, *(stage.products for stage in s.stages)) for p in of]
+    terms = [term for product in products for term in product.terms]
+    counts = [len(program.states), len(program.affine_maps), *(len(p.terms) for p in products)]
+    counts += [sum(node.op == "parameter" for node in program.nodes), *(len(t.blocks) for t in terms)]
     parts = sum(len(node.args) for node in program.affine_maps)
-    stages = max(len(both.forward.stages), len(both.backward.stages))
-    large = most > MOST or places > 512 or parts > 4 * MOST or stages > 64
-    return f"the cell {program.name!r} has too many maps or stages" if large else ""
+    large = max(counts) > MOST or parts > 4 * MOST
+    large = large or any(len(s.places) > MOST_PLACES or len(s.stages) > MOST_STAGES for s in directions)
+    return f"the cell {program.name!r} has too many maps, parameters or stages" if large else ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,7 +154,7 @@ struct Team {
     real *packed, *parameters, *zeros;
     real* base[MOST_PLACES];      // of scratch, chunk, number, flow, sum places
     long thread_sums;             // numbers of one thread's sums
-    real* ring[MOST];             // states that are not kept: two steps of each
+    real* ring[MOST];             // states that are not kept: three steps of each, as a thread may be a step ahead
     real* record[3];
     bool keeps_record;
     real* grad_input;             // of a chunk, where the caller's rows are not whole vectors
@@ -177,6 +177,13 @@ int threads_at_hand(int wanted) {
     return found;
 }
 
+// Additions and multiplications of a call and of a step, and rows of a thread, for which another thread pays.
+#ifndef LEAST_WORK
+#define LEAST_WORK 4e6
+#define LEAST_STEP 4e5
+#define LEAST_ROWS 8
+#endif
+
 // Which way the work is shared: rows if there are many and the weights fit beside them, else units; one thread for
 // what is done before another has woken.
 void share_out(Team& team) {
@@ -189,10 +196,10 @@ void share_out(Team& team) {
     const double step = 2 * weights * call.batch;
     team.by_rows = true;
     team.threads = 1;
-    if (call.threads < 2 || 2 * weights * rows < 4e6) return;
+    if (call.threads < 2 || 2 * weights * rows < (rows == 1 ? LEAST_WORK / 8 : LEAST_WORK)) return;
     const int threads = threads_at_hand(call.threads < MOST_THREADS ? (int)call.threads : MOST_THREADS);
-    if (!ragged && call.batch >= 8 * threads && weights * sizeof(real) <= (2 << 20)) team.threads = threads;
-    else if (!plan.reduces && step > 4e5) {
+    if (!ragged && call.batch >= LEAST_ROWS * threads && weights * sizeof(real) <= (2 << 20)) team.threads = threads;
+    else if (!plan.reduces && step > LEAST_STEP) {
         team.by_rows = false;
         team.threads = threads;
     } else if (!ragged && call.batch >= 2 * threads) team.threads = threads;
@@ -272,7 +279,7 @@ struct Walk {
         const Call& call = team.call;
         const long units = team.plan.units[team.plan.state_size[k]];
         if (call.sequence[k]) return call.sequence[k] + (call.offsets[t] - call.offsets[0]) * units;
-        return team.ring[k] + (t & 1) * call.batch * units;
+        return team.ring[k] + t % 3 * call.batch * units;
     }
     // Where step t finds state k: rows that the step before had (before >= 0), or that begin here.
     real* old(int k, long before) const { return before < 0 ? (real*)team.call.first[k] : state(k, before); }

@@ -2,6 +2,10 @@
 #pragma once
 #include <pthread.h>
 #include <sched.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
@@ -43,7 +47,29 @@ struct Pool {
     int left = 0;              // threads that have not finished the call
     void (*work)(void*, int) = nullptr;
     void* what = nullptr;
+#ifdef __linux__
+    cpu_set_t allowed;          // processors that the caller may use
+    int id[MOST_THREADS] = {};  // the system's numbers of the threads that sleep
+#endif
 } pool;
+
+// A thread that wakes is often put on its waker's processor, and stays there until that one gives way: a millisecond.
+// So the caller, with the mutex, bars its own processor to the sleepers; who wakes lifts that with `anywhere`.
+void elsewhere(int threads) {
+#ifdef __linux__
+    if (sched_getaffinity(0, sizeof(cpu_set_t), &pool.allowed)) return;
+    cpu_set_t other = pool.allowed;
+    CPU_CLR(sched_getcpu(), &other);
+    for (int k = 1; k < threads && CPU_COUNT(&other); k++)
+        if (pool.id[k]) sched_setaffinity(pool.id[k], sizeof(cpu_set_t), &other);
+#endif
+}
+void anywhere(int thread) {
+#ifdef __linux__
+    pool.id[thread] = 0;
+    sched_setaffinity(0, sizeof(cpu_set_t), &pool.allowed);
+#endif
+}
 
 struct Newcomer {
     int number;
@@ -59,8 +85,12 @@ void* serve(void* given) {
         if (__atomic_load_n(&pool.ticket, __ATOMIC_SEQ_CST) == seen) {
             pthread_mutex_lock(&pool.mutex);
             __atomic_add_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
+#ifdef __linux__
+            pool.id[me.number] = (int)syscall(SYS_gettid);
+#endif
             while (__atomic_load_n(&pool.ticket, __ATOMIC_SEQ_CST) == seen) pthread_cond_wait(&pool.wake, &pool.mutex);
             __atomic_sub_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
+            anywhere(me.number);
             pthread_mutex_unlock(&pool.mutex);
         }
         seen = __atomic_load_n(&pool.ticket, __ATOMIC_SEQ_CST);
@@ -111,6 +141,7 @@ void in_parallel(int size, void (*work)(void*, int), void* what, Barrier& meet, 
     __atomic_store_n(&pool.ticket, ((pool.ticket >> 16) + 1) << 16 | (unsigned long)threads, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&pool.sleepers, __ATOMIC_SEQ_CST)) {
         pthread_mutex_lock(&pool.mutex);
+        elsewhere(threads);
         pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.mutex);
     }

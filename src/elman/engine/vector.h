@@ -99,10 +99,11 @@ ALWAYS V inverse(V x) {
 #endif
     return (real)1 / x;
 }
-ALWAYS V sigmoid(V x) {  // below -86 (in double -708) it stays at sigmoid(-86): within 1e-37 of the truth
+ALWAYS V sigmoid(V x) {  // 0 below -86 (in double -708): within 1e-37 of the truth
+    const real least = DOUBLE ? -708 : -86;
     V m, power;
-    split_exp(at_least(at_most(-x, DOUBLE ? 708 : 86), SMALLEST), m, power);
-    return inverse((real)1 + (power + power * m));
+    split_exp(at_least(at_most(-x, -least), SMALLEST), m, power);
+    return pick(x < least, V{}, inverse((real)1 + (power + power * m)));
 }
 ALWAYS V tanh_(V x) {  // expm1(2|x|) / (expm1(2|x|) + 2), with the sign of x
     V a = at_most(absolute(x), DOUBLE ? 20 : 10), m, power;

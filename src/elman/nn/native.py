@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elman.compiler.ir import Program
+from elman.compiler.ir import Program, resolve
 from elman.engine import build
 from elman.engine.plans import Call, Planned, planned, why_not
+from elman.errors import DataError
 from elman.nn import reference, rows
 from elman.nn.fused import Fused, TorchWeights
 from elman.nn.noise import Noise
+from elman.nn.pool import POOL
 from elman.nn.rows import CheckpointEvery, Rows, Segment
 from elman.nn.weights import Layout, own_layout, torch_layout
 
@@ -26,7 +28,13 @@ REALS = {torch.float32: "float", torch.float64: "double"}
 SMALL_INPUT = 8
 """Units of an input whose products are taken step by step, with those of the states."""
 Slow = Callable[..., tuple[list[Tensor], list[Tensor]]]
-_PASSING = "the kernels have no rule for vmap, forward-mode differentiation and torch.compile"
+_PASSING = "the kernels have no rule for vmap, forward-mode differentiation, tracing and torch.compile"
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def plain(tensors: Iterable[Tensor]) -> bool:
+    """Whether the kernels can read these tensors' memory."""
+    return all(type(t) in _PLAIN for t in tensors)
 
 
 def passing(why: str) -> bool:
@@ -36,7 +44,9 @@ def passing(why: str) -> bool:
 
 def refusal(program: Program, like: Tensor | None) -> str:
     """Why the kernels cannot run a cell with weights like `like`; empty where they can."""
-    if torch.compiler.is_compiling() or reference.transformed():
+    if torch.compiler.is_compiling() or reference.transformed() or torch._C._is_tracing():
+        return _PASSING
+    if torch._C._len_torch_dispatch_stack():  # FakeTensorMode, make_fx: there may be no numbers
         return _PASSING
     if like is None:
         return _refusal(program, build.chosen_isa(), "float")
@@ -66,6 +76,8 @@ class Kernel:
     names: Fused | tuple[str, ...]
     """What the tensors are: torch's, or the cell's by these names."""
     states: int
+    units: tuple[int, ...]
+    """Of each state."""
 
 
 @lru_cache(maxsize=1024)
@@ -78,7 +90,8 @@ def _kernel(
         layout = own_layout(program, sizes, names)
     plan = planned(program, sizes, sizes[0] <= SMALL_INPUT, isa, real)
     assert plan is not None  # `refusal` has looked
-    return Kernel(program, plan, layout, names, len(program.states))
+    units = tuple(resolve(*sizes)[size] for size in program.state_sizes().values())
+    return Kernel(program, plan, layout, names, len(program.states), units)
 
 
 @dataclass(eq=False)
@@ -113,7 +126,7 @@ class Job:
     def scatter(self, found: Tensor) -> Tensor:
         """The way back: (T, B, units) with zeros beyond."""
         if self.rows.order is None:
-            return found.view(self.rows.steps, self.rows.batch, -1)
+            return found
         out = found.new_empty(self.rows.padded, self.rows.batch, found.shape[1])
         self._move(self.kernel.planned.engine.scatter, found, out, out.shape)
         return out
@@ -229,7 +242,8 @@ def run_forward(ctx: Any, job: Job, x: Tensor, given: Sequence[Tensor]) -> tuple
     units = [s.shape[1] for s in first]
     keeps = ctx is not None and len(job.rows.segments) == 1
     total = job.rows.total
-    sequences = [x.new_empty(total, n) for n in units[: job.shown]]
+    shape = (total,) if job.rows.order is not None else (job.rows.steps, job.rows.batch)
+    sequences = [x.new_empty(*shape, n) for n in units[: job.shown]]
     inner = [total * n for n in units[job.shown :]] if keeps else []
     room = [*kernel.planned.room(total, 1)[1:4], kernel.planned.plan.saved * total] if keeps else []
     blob = POOL.take(sum(room) + sum(inner), x) if keeps else None
@@ -285,7 +299,11 @@ def run_backward(
     units = [s.shape[1] for s in states[0]]
     of_sequences = [None if g is None else job.gather(g) for g in grads[: job.shown]]
     flow: list[Tensor | None] = [g if g is None else job.sort([g])[0] for g in grads[job.shown :]]
-    grad_x = torch.empty_like(inputs) if x.requires_grad else None
+    of_input = kernel.planned.plan.backward.of_input
+    grad_x = None
+    if x.requires_grad:
+        grad_x = torch.empty_like(inputs) if of_input else torch.zeros_like(inputs)
+    at_grad_x = 0 if grad_x is None or not of_input else grad_x.data_ptr()
     grad_tensors = [t.new_zeros(t.shape) if kernel.layout.sparse else t.new_empty(t.shape) for t in tensors]
     accumulated = POOL.take(kernel.planned.room(rows.total, torch.get_num_threads())[4], x)
     gradients = kernel.layout.gradients(grad_tensors, size)
@@ -313,7 +331,7 @@ def run_backward(
         tables |= {"p_grad_final": _at(flow), "p_grad_first": _at(grad_first)}
         fields = {
             "p_x": inputs.data_ptr() + begin * inputs.shape[-1] * size, "p_saved": addresses[3],
-            "p_grad_x": 0 if grad_x is None else grad_x.data_ptr() + begin * inputs.shape[-1] * size,
+            "p_grad_x": at_grad_x and at_grad_x + begin * inputs.shape[-1] * size,
             "p_accumulated": accumulated.data_ptr(), "is_first": number == 0, "is_last": number + 1 == len(walk),
         }  # fmt: skip
         _call(kernel.planned.engine.backward, job, segment, fields, tables)
@@ -325,35 +343,16 @@ def run_backward(
     return [g if t.requires_grad else None for g, t in zip(found, (x, *given))]
 
 
-class Pool:
-    """Memory between the passes: a large block that is returned to the system comes back as pages to be cleared, which
-    is a tenth of a training step's time."""
-
-    MOST = 1 << 30  # bytes that wait for the next call
-
-    def __init__(self) -> None:
-        self.free: list[Tensor] = []
-        self.lock = threading.Lock()
-
-    def take(self, count: int, like: Tensor) -> Tensor:
-        """At least `count` numbers of the type of `like`, of any value."""
-        with self.lock:
-            for k, block in enumerate(self.free):
-                if block.dtype == like.dtype and count <= len(block) <= 2 * count:
-                    return self.free.pop(k)
-        return like.new_empty(count)
-
-    def give(self, block: Tensor) -> None:
-        """For a later call; the oldest go where there are too many."""
-        if not 1 << 17 <= block.nbytes <= self.MOST:
-            return
-        with self.lock:
-            self.free.insert(0, block)
-            while sum(b.nbytes for b in self.free) > self.MOST:
-                self.free.pop()
-
-
-POOL = Pool()
+def _check(kernel: Kernel, x: Tensor, states: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """DataError for arrays that the kernels would read beyond."""
+    wanted = [*((x.shape[1], n) for n in kernel.units), *kernel.layout.shapes]
+    for number, (tensor, shape) in enumerate(zip((*states, *tensors), wanted)):
+        if tensor.shape != shape or tensor.dtype != x.dtype or tensor.device != x.device:
+            what = f"state {number}" if number < kernel.states else f"weight {number - kernel.states}"
+            raise DataError(
+                f"{what} of the cell {kernel.program.name!r} is {tuple(tensor.shape)}, {tensor.dtype} on "
+                f"{tensor.device}; expected {shape}, {x.dtype} on {x.device}"
+            )
 
 
 def run(
@@ -382,6 +381,7 @@ def run(
         hidden = reference.sizes_of(program, weights, x, states).get("H", output)
     sizes = (x.shape[-1], hidden or 1, output or hidden or 1)
     kernel = _kernel(program, sizes, names, len(tensors), build.chosen_isa(), REALS[x.dtype])
+    _check(kernel, x, states, tensors)
     steps, batch = x.shape[0], x.shape[1]
     if lengths is None or all(n == steps for n in lengths):
         of = rows.dense(steps, batch, checkpoint_every)

@@ -111,13 +111,15 @@ def run(
     choice = _choose(program, fused, backend, [s.shape[-1] for s in states], every_state, like)
     kind = x.device.type
     walk: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "noise": noise}
-    if choice.backend == "native" and x.numel() and (lengths is None or any(lengths)):
+    tensors = weights.flat if isinstance(weights, TorchWeights) else weights.values()
+    fits = native.plain((x, *states, *tensors)) and x.numel() and (lengths is None or any(lengths))
+    if choice.backend == "native" and fits:
         slow = partial(_slow, program, walk)
         turn: Callable[..., Any] = partial(
             native.run, program, weights, slow=slow, every_state=every_state, checkpoint_every=checkpoint_every, **walk
         )
     else:
-        if choice.backend == "native":  # nothing to compute
+        if choice.backend == "native":  # nothing to compute, or nothing to read
             choice = Choice("reference", "")
         elif checkpoint_every is not None and not native.passing(native.refusal(program, like)):
             raise OptionError(

@@ -25,6 +25,8 @@ class Layout:
     """Two of each map, which are added: tensor (-1: none), first row."""
     parameters: tuple[int, ...]
     """The tensor of each parameter."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of every tensor."""
     sparse: bool
     """Whether some weights get no gradient."""
 
@@ -59,6 +61,7 @@ def own_layout(program: Program, sizes: tuple[int, int, int], names: tuple[str, 
         tuple((place[f"weight_{maps[m].name}"], 0, columns[m][k][0]) for m, k in parts(program)),
         tuple(biases),
         tuple(place[node.name] for node in program.nodes if node.op == "parameter"),
+        tuple(program.parameter_shapes(*sizes)[name] for name in names),
         _sparse(program),
     )
 
@@ -80,7 +83,11 @@ def torch_layout(program: Program, sizes: tuple[int, int, int], fused: Fused, te
         for which, names in ((2, fused.from_input), (3, fused.from_state)):
             given = tensors > 3 and node.bias and node.name in names
             biases.append((which, names.index(node.name) * hidden) if given else (-1, 0))
-    return Layout(tuple(found), tuple(biases), (), _sparse(program))
+    rows, output = len(fused.from_input) * hidden, sizes[2] if fused.projected else hidden
+    shapes: list[tuple[int, ...]] = [(rows, sizes[0]), (len(fused.from_state) * hidden, output)]
+    shapes += [(rows,), (rows,)] if tensors > 3 else []
+    shapes += [(output, hidden)] if fused.projected else []
+    return Layout(tuple(found), tuple(biases), (), tuple(shapes), _sparse(program))
 
 
 def _sparse(program: Program) -> bool:
