@@ -13,7 +13,20 @@ import elman.nn
 from elman.cells import CATALOGUE, Cell, cell, tanh
 from elman.errors import OptionError
 from elman.nn import Recurrent
-from engine_kit import EVERY, Case, check, differences, fast, outcome, problem, sharing, slow
+from engine_kit import (
+    BY_ROWS,
+    BY_UNITS,
+    EVERY,
+    RAGGED,
+    Case,
+    check,
+    differences,
+    fast,
+    outcome,
+    problem,
+    sharing,
+    slow,
+)  # fmt: skip
 
 # Vectors have 2 to 16 lanes. An input of up to 8 units is multiplied with the states step by step, a wider one for
 # 512 rows at once.
@@ -26,10 +39,6 @@ SIZES = (
     Case(5, 5, (9, 16, 16), lengths=(2, 5, 0, 3, 4), reverse=True),
     Case(19, 33, (11, 5, 4), every_state=True),  # 627 rows
 )
-# For two threads, as `share_out` in sequence.h shares work out: by rows, by units, and by units where lengths differ
-BY_ROWS = Case(8, 33, (64, 64, 64))
-BY_UNITS = Case(9, 15, (130, 130, 67))
-RAGGED = Case(12, 15, (130, 130, 67), lengths=(12, 3, 12, 0, 5, 9, 12, 1, 12, 11, 12, 7, 12, 12, 12), reverse=True)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -23,6 +24,12 @@ _CELLS = {
 _STEPS = {mode: (cell.program, fused) for mode, cell in _CELLS.items() if (fused := fused_for(cell.program))}
 
 
+@cache
+def _names(layer: int, way: int, bias: bool, projected: bool) -> list[str]:
+    names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * bias + ["weight_hr"] * projected
+    return [f"{name}_l{layer}" + "_reverse" * way for name in names]
+
+
 class _DropIn(nn.RNNBase):
     """What the three share; torch's classes give the constructor, the parameters and the checks of arguments."""
 
@@ -40,9 +47,9 @@ class _DropIn(nn.RNNBase):
         return [(layer, self.program(), way, "auto", sizes) for layer in range(self.num_layers) for way in ways]
 
     def _weights(self, layer: int, way: int) -> TorchWeights:
-        end = f"_l{layer}" + "_reverse" * way
-        names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * self.bias + ["weight_hr"] * (self.proj_size > 0)
-        return TorchWeights(self._step()[1], [getattr(self, name + end) for name in names])
+        names = _names(layer, way, self.bias, self.proj_size > 0)
+        own = self._parameters  # asked first: the way through __getattr__ takes a microsecond a weight
+        return TorchWeights(self._step()[1], [p if (p := own.get(n)) is not None else getattr(self, n) for n in names])
 
     def _run(self, x: Tensor, states: list[Tensor], lengths: list[int] | None) -> tuple[Tensor, list[Tensor]]:
         """x (T, B, I), states (L·D, B, units) each -> the same shapes after."""
@@ -63,7 +70,7 @@ class _DropIn(nn.RNNBase):
             x = torch.cat(outputs, -1) if ways == 2 else outputs[0]
             if self.dropout and layer + 1 < self.num_layers:
                 x = nn.functional.dropout(x, self.dropout, self.training)
-        return x, [torch.stack(f) for f in finals]
+        return x, [torch.stack(f) if len(f) > 1 else f[0][None] for f in finals]
 
     def _state_sizes(self) -> list[int]:
         return [self.proj_size or self.hidden_size] + [self.hidden_size] * (self.mode == "LSTM")

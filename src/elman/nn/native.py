@@ -132,9 +132,9 @@ class Job:
         return out
 
     def _move(self, function: Any, a: Tensor, b: Tensor, shape: Sequence[int]) -> None:
-        offsets, order = self.rows.offsets, self.rows.order
+        order = self.rows.order
         assert order is not None
-        function(a.data_ptr(), b.data_ptr(), offsets.ctypes.data, order.ctypes.data, *shape)
+        function(a.data_ptr(), b.data_ptr(), self.rows.offsets_at, order.ctypes.data, *shape)
 
     def sort(self, states: Sequence[Tensor]) -> list[Tensor]:
         """States as the rows are sorted."""
@@ -200,8 +200,8 @@ def _call(function: Any, job: Job, segment: Segment, fields: dict[str, int], tab
     fields["steps"], fields["batch"] = segment.stop - segment.start, rows.batch
     fields["threads"], fields["reverse"], fields["time"] = torch.get_num_threads(), job.reverse, segment.start
     fields["all_steps"], fields["all_rows"] = rows.steps, rows.total
-    fields["chunks"], fields["p_bounds"] = len(segment.bounds) - 1, segment.bounds.ctypes.data
-    fields["p_offsets"] = rows.offsets.ctypes.data + 8 * segment.start
+    fields["chunks"], fields["p_bounds"] = len(segment.bounds) - 1, segment.bounds_at
+    fields["p_offsets"] = rows.offsets_at + 8 * segment.start
     words: list[int] = []
     for name, table in tables.items():
         fields[name] = at + 8 * len(words)

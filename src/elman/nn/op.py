@@ -29,6 +29,9 @@ class Choice:
     reason: str
 
 
+_NATIVE = Choice("native", "compiled from its equations")
+
+
 def choose(
     program: Program, backend: str = "auto", *, state_sizes: Sequence[int] = (), every_state: bool = False,
     like: Tensor | None = None,
@@ -57,7 +60,7 @@ def _choose(
     if backend != "torch":
         no_kernels = native.refusal(program, like)
         if not no_kernels:
-            return Choice("native", "compiled from its equations")
+            return _NATIVE
         if backend == "native" and not native.passing(no_kernels):
             raise OptionError(f"back end 'native' cannot run cell {program.name!r} here: {no_kernels}")
     no_fused = _no_fused(program, fused, state_sizes, every_state)

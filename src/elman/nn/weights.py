@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -30,10 +30,6 @@ class Layout:
     sparse: bool
     """Whether some weights get no gradient."""
 
-    @cached_property
-    def _used(self) -> tuple[int, ...]:
-        return tuple(t for t, _, _ in self.parts)
-
     def pointers(self, tensors: Sequence[Tensor], size: int) -> dict[str, Sequence[int]]:
         """The engine's tables. size: bytes of a number."""
         return self._tables(tensors, size, "p_weight", "p_weight_row", "p_bias", "p_parameter")
@@ -43,11 +39,16 @@ class Layout:
         return self._tables(tensors, size, "p_grad_weight", "p_grad_weight_row", "p_grad_bias", "p_grad_parameter")
 
     def _tables(self, tensors: Sequence[Tensor], size: int, *names: str) -> dict[str, Sequence[int]]:
-        at = [t.data_ptr() for t in tensors]
-        row = [t.shape[-1] for t in tensors]
-        weights = [at[t] + size * (r * row[t] + c) for t, r, c in self.parts]
-        biases = [at[t] + size * r if t >= 0 else 0 for t, r in self.biases]
-        return dict(zip(names, (weights, [row[t] for t in self._used], biases, [at[t] for t in self.parameters])))
+        return dict(zip(names, _words(self, tuple([t.data_ptr() for t in tensors]), size)))
+
+
+@lru_cache(maxsize=1024)
+def _words(layout: Layout, at: tuple[int, ...], size: int) -> tuple[list[int], ...]:
+    """The same for the same addresses: what a layer asks for at every call."""
+    row = [shape[-1] for shape in layout.shapes]
+    weights = [at[t] + size * (r * row[t] + c) for t, r, c in layout.parts]
+    biases = [at[t] + size * r if t >= 0 else 0 for t, r in layout.biases]
+    return weights, [row[t] for t, _, _ in layout.parts], biases, [at[t] for t in layout.parameters]
 
 
 def own_layout(program: Program, sizes: tuple[int, int, int], names: tuple[str, ...]) -> Layout:
