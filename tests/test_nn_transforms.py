@@ -54,6 +54,26 @@ def test_it_compiles_as_one_graph(backend: str, cell: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("how", [{}, {"lengths": [3, 1]}, {"every_state": True}])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_kernels_are_one_operation_of_a_graph(cell: str, how: dict[str, Any]) -> None:
+    """What torch.compile sees: the operation's schema, shapes and derivatives, and one of it for each direction."""
+    torch._dynamo.reset()
+    layer, x, graphs = layer_of(cell, torch.float32), inputs(torch.float32), []
+
+    def look(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    torch.compile(layer, fullgraph=True, backend=look)(x, **how)
+    calls = [node for node in graphs[0].graph.nodes if "elman" in str(node.target)]
+    assert len(calls) == 2
+    part = next(iter(layer.parts()))
+    given = [*part.zeros(B), *part.weights.values()]
+    arguments = (x, given, True, part.cell, None, False, "every_state" in how, how.get("lengths"))
+    torch.library.opcheck(torch.ops.elman.run, arguments)
+
+
 def test_ragged_stacks_compile_for_lengths_in_a_list() -> None:
     torch._dynamo.reset()
     layer = layer_of("gru", num_layers=2, residual=True)

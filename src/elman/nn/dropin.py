@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from elman import cells
 from elman.compiler.ir import Program
 from elman.nn import op
+from elman.nn.compiled import enrol
 from elman.nn.fused import Fused, TorchWeights, fused_for
 
 _CELLS = {
@@ -21,13 +21,11 @@ _CELLS = {
     "LSTM with projection": cells.lstm_projected,
     "GRU": cells.gru,
 }
-_STEPS = {mode: (cell.program, fused) for mode, cell in _CELLS.items() if (fused := fused_for(cell.program))}
-
-
-@cache
-def _names(layer: int, way: int, bias: bool, projected: bool) -> list[str]:
-    names = ["weight_ih", "weight_hh"] + ["bias_ih", "bias_hh"] * bias + ["weight_hr"] * projected
-    return [f"{name}_l{layer}" + "_reverse" * way for name in names]
+_STEPS = {
+    mode: (cell.program, fused, enrol(cell.program, fused))
+    for mode, cell in _CELLS.items()
+    if (fused := fused_for(cell.program))
+}
 
 
 class _DropIn(nn.RNNBase):
@@ -37,7 +35,7 @@ class _DropIn(nn.RNNBase):
         """The cell."""
         return self._step()[0]
 
-    def _step(self) -> tuple[Program, Fused]:
+    def _step(self) -> tuple[Program, Fused, str]:
         return _STEPS[self.mode + (" with projection" if self.proj_size else "")]
 
     def stack(self) -> list[tuple[int, Program, str, str, list[int]]]:
@@ -47,14 +45,16 @@ class _DropIn(nn.RNNBase):
         return [(layer, self.program(), way, "auto", sizes) for layer in range(self.num_layers) for way in ways]
 
     def _weights(self, layer: int, way: int) -> TorchWeights:
-        names = _names(layer, way, self.bias, self.proj_size > 0)
+        end = f"_l{layer}" + "_reverse" * way
+        names = ["weight_ih" + end, "weight_hh" + end]
+        names += ["bias_ih" + end, "bias_hh" + end] * self.bias + ["weight_hr" + end] * (self.proj_size > 0)
         own = self._parameters  # asked first: the way through __getattr__ takes a microsecond a weight
         return TorchWeights(self._step()[1], [p if (p := own.get(n)) is not None else getattr(self, n) for n in names])
 
     def _run(self, x: Tensor, states: list[Tensor], lengths: list[int] | None) -> tuple[Tensor, list[Tensor]]:
         """x (T, B, I), states (L·D, B, units) each -> the same shapes after."""
         ways = 2 if self.bidirectional else 1
-        program, fused = self._step()
+        program, fused, cell = self._step()
         finals: list[list[Tensor]] = [[] for _ in states]
         for layer in range(self.num_layers):
             outputs = []
@@ -62,7 +62,7 @@ class _DropIn(nn.RNNBase):
                 first = [s[layer * ways + way] for s in states]
                 weights = self._weights(layer, way)
                 sequences, last = op.run(
-                    program, weights, x, first, fused=fused, lengths=lengths, reverse=way == 1
+                    program, weights, x, first, fused=fused, lengths=lengths, reverse=way == 1, cell=cell
                 )  # fmt: skip
                 outputs.append(sequences[0])
                 for final, state in zip(finals, last):

@@ -4,151 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elman.compiler.ir import Program, resolve
-from elman.engine import build
-from elman.engine.plans import Call, Planned, planned, why_not
-from elman.errors import DataError
-from elman.nn import reference, rows
+from elman.compiler.ir import Program
+from elman.engine.plans import Call
+from elman.nn import reference
 from elman.nn.fused import Fused, TorchWeights
-from elman.nn.noise import Noise
+from elman.nn.kernel import Job, job_for
 from elman.nn.pool import POOL
-from elman.nn.rows import CheckpointEvery, Rows, Segment
-from elman.nn.weights import Layout, own_layout, torch_layout
-
-REALS = {torch.float32: "float", torch.float64: "double"}
-SMALL_INPUT = 8
-"""Units of an input whose products are taken step by step, with those of the states."""
-Slow = Callable[..., tuple[list[Tensor], list[Tensor]]]
-_PASSING = "the kernels have no rule for vmap, forward-mode differentiation, tracing and torch.compile"
-_PLAIN = (Tensor, torch.nn.Parameter)
-
-
-def plain(tensors: Iterable[Tensor]) -> bool:
-    """Whether the kernels can read these tensors' memory."""
-    return all(type(t) in _PLAIN for t in tensors)
-
-
-def passing(why: str) -> bool:
-    """True for a refusal that depends on how the layer is called now, and not on what it is."""
-    return why == _PASSING
-
-
-def refusal(program: Program, like: Tensor | None) -> str:
-    """Why the kernels cannot run a cell with weights like `like`; empty where they can."""
-    if torch.compiler.is_compiling() or reference.transformed() or torch._C._is_tracing():
-        return _PASSING
-    if torch._C._len_torch_dispatch_stack():  # FakeTensorMode, make_fx: there may be no numbers
-        return _PASSING
-    if like is None:
-        return _refusal(program, build.chosen_isa(), "float")
-    real = REALS.get(like.dtype)
-    if real is None:
-        return f"the kernels compute in float32 and float64, not in {str(like.dtype).removeprefix('torch.')}"
-    if like.device.type != "cpu":
-        return f"the kernels are for the processor, and the weights are on {like.device}"
-    return _refusal(program, build.chosen_isa(), real)
-
-
-@lru_cache(maxsize=1024)
-def _refusal(program: Program, isa: str, real: str) -> str:
-    why = why_not(program)
-    if not why and planned(program, (1, 1, 1), False, isa, real) is None:
-        why = "the kernels could not be compiled"
-    return why
-
-
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    """A cell's kernels for some sizes, and where its weights lie in a row of tensors."""
-
-    program: Program
-    planned: Planned
-    layout: Layout
-    names: Fused | tuple[str, ...]
-    """What the tensors are: torch's, or the cell's by these names."""
-    states: int
-    units: tuple[int, ...]
-    """Of each state."""
-
-
-@lru_cache(maxsize=1024)
-def _kernel(
-    program: Program, sizes: tuple[int, int, int], names: Fused | tuple[str, ...], tensors: int, isa: str, real: str
-) -> Kernel:  # fmt: skip
-    if isinstance(names, Fused):
-        layout = torch_layout(program, sizes, names, tensors)
-    else:
-        layout = own_layout(program, sizes, names)
-    plan = planned(program, sizes, sizes[0] <= SMALL_INPUT, isa, real)
-    assert plan is not None  # `refusal` has looked
-    units = tuple(resolve(*sizes)[size] for size in program.state_sizes().values())
-    return Kernel(program, plan, layout, names, len(program.states), units)
-
-
-@dataclass(eq=False)
-class Job:
-    """What one call does, apart from its arrays."""
-
-    kernel: Kernel
-    rows: Rows
-    reverse: bool
-    every_state: bool
-    noise: Noise | None
-    slow: Slow
-
-    @property
-    def shown(self) -> int:
-        """How many sequences the caller gets."""
-        return self.kernel.states if self.every_state else 1
-
-    def walk(self) -> Sequence[Segment]:
-        """The segments in the order of the recursion."""
-        return self.rows.segments[::-1] if self.reverse else self.rows.segments
-
-    def gather(self, x: Tensor) -> Tensor:
-        """x (T, B, units) as rows without padding."""
-        x = x.contiguous()
-        if self.rows.order is None:
-            return x
-        out = x.new_empty(self.rows.total, x.shape[2])
-        self._move(self.kernel.planned.engine.gather, x, out, x.shape)
-        return out
-
-    def scatter(self, found: Tensor) -> Tensor:
-        """The way back: (T, B, units) with zeros beyond."""
-        if self.rows.order is None:
-            return found
-        out = found.new_empty(self.rows.padded, self.rows.batch, found.shape[1])
-        self._move(self.kernel.planned.engine.scatter, found, out, out.shape)
-        return out
-
-    def _move(self, function: Any, a: Tensor, b: Tensor, shape: Sequence[int]) -> None:
-        order = self.rows.order
-        assert order is not None
-        function(a.data_ptr(), b.data_ptr(), self.rows.offsets_at, order.ctypes.data, *shape)
-
-    def sort(self, states: Sequence[Tensor]) -> list[Tensor]:
-        """States as the rows are sorted."""
-        if self.rows.order is None:
-            return [s.contiguous() for s in states]
-        index = torch.from_numpy(self.rows.order)
-        return [s.index_select(0, index) for s in states]
-
-    def unsort(self, states: Sequence[Tensor]) -> list[Tensor]:
-        """The way back."""
-        if self.rows.order is None:
-            return list(states)
-        index = torch.from_numpy(np.argsort(self.rows.order))
-        return [s.index_select(0, index) for s in states]
+from elman.nn.rows import Segment
 
 
 class NativeRun(torch.autograd.Function):
@@ -172,7 +41,9 @@ class NativeRun(torch.autograd.Function):
                 outputs = _by_reference(job, x, given)
             found = reference.gradients(outputs, (x, *given), grads, create_graph=torch.is_grad_enabled())
         else:
-            found = run_backward(job, x, given, kept, ctx.boundaries, grads)
+            wanted = [t.requires_grad for t in (x, *given)]
+            keep: bool = torch._C._autograd._get_current_graph_task_keep_graph()
+            found = run_backward(job, x, given, kept, ctx.boundaries, grads, wanted=wanted, keep_graph=keep)
         return (None, *found)
 
 
@@ -281,6 +152,20 @@ def _cut(blob: Tensor | None, counts: Sequence[int], size: int) -> list[int]:
     return found
 
 
+def _again(
+    job: Job, segment: Segment, inputs: Tensor, weights: dict[str, Sequence[int]], first: Sequence[Tensor]
+) -> tuple[Tensor, list[int]]:
+    """A segment's records and sequences, computed again: the block, and the addresses of what lies in it."""
+    planned, n, size = job.kernel.planned, job.rows.count(segment), inputs.element_size()
+    counts = [*planned.room(n, 1)[1:4], planned.plan.saved * n, *(n * s.shape[1] for s in first)]
+    blob = POOL.take(sum(counts), inputs)
+    addresses = _cut(blob, counts, size)
+    final = [torch.empty_like(s) for s in first]
+    x = inputs.data_ptr() + job.rows.first(segment) * inputs.shape[-1] * size
+    _forward_segment(job, segment, weights, (x, _at(first), addresses[4:], _at(final)), addresses[:4])
+    return blob, addresses
+
+
 def run_backward(
     job: Job,
     x: Tensor,
@@ -288,9 +173,13 @@ def run_backward(
     saved: Sequence[Tensor],
     boundaries: Sequence[Sequence[Tensor]],
     grads: Sequence[Tensor | None],
+    *,
+    wanted: Sequence[bool],
+    keep_graph: bool,
 ) -> list[Tensor | None]:
     """Gradients of x, of the first states and of the weights' tensors. saved: the block of records and inner sequences,
-    and the sequences shown; or nothing, and `boundaries`, the states before each segment in the order of the walk."""
+    and the sequences shown; or nothing, and `boundaries`, the states before each segment in the order of the walk.
+    keep_graph: the block is needed again."""
     kernel, count, size, rows = job.kernel, job.kernel.states, x.element_size(), job.rows
     tensors = _whole(given[count:])
     weights = kernel.layout.pointers(tensors, size)
@@ -301,29 +190,24 @@ def run_backward(
     flow: list[Tensor | None] = [g if g is None else job.sort([g])[0] for g in grads[job.shown :]]
     of_input = kernel.planned.plan.backward.of_input
     grad_x = None
-    if x.requires_grad:
+    if wanted[0]:
         grad_x = torch.empty_like(inputs) if of_input else torch.zeros_like(inputs)
     at_grad_x = 0 if grad_x is None or not of_input else grad_x.data_ptr()
     grad_tensors = [t.new_zeros(t.shape) if kernel.layout.sparse else t.new_empty(t.shape) for t in tensors]
     accumulated = POOL.take(kernel.planned.room(rows.total, torch.get_num_threads())[4], x)
     gradients = kernel.layout.gradients(grad_tensors, size)
-    keep_graph: bool = torch._C._autograd._get_current_graph_task_keep_graph()
     walk = list(zip(job.walk(), states))[::-1]
     for number, (segment, first) in enumerate(walk):
         begin, n = rows.first(segment), rows.count(segment)
-        room = [*kernel.planned.room(n, 1)[1:4], kernel.planned.plan.saved * n]
         if saved:
+            room = [*kernel.planned.room(n, 1)[1:4], kernel.planned.plan.saved * n]
             # The kernels turn the record into gradients: a graph that is kept keeps its own.
             blob = saved[0].clone() if keep_graph else saved[0]
             addresses = _cut(blob, [*room, *(n * u for u in units[job.shown :])], size)
             sequences = [*_at(saved[1:]), *addresses[4:]]
         else:
-            blob = POOL.take(sum(room) + n * sum(units), x)
-            addresses = _cut(blob, [*room, *(n * u for u in units)], size)
+            blob, addresses = _again(job, segment, inputs, weights, first)
             sequences = addresses[4:]
-            again = [torch.empty_like(s) for s in first]
-            arrays = (inputs.data_ptr() + begin * inputs.shape[-1] * size, _at(first), sequences, _at(again))
-            _forward_segment(job, segment, weights, arrays, addresses[:4])
         grad_first = [torch.empty_like(s) for s in first]
         shifted = [0 if g is None else g.data_ptr() + begin * u * size for g, u in zip(of_sequences, units)]
         tables = {**weights, **gradients, "p_first": _at(first), "p_sequence": sequences, "p_final": _at(first)}
@@ -340,19 +224,7 @@ def run_backward(
             POOL.give(blob)
     POOL.give(accumulated)
     found = [None if grad_x is None else job.scatter(grad_x), *job.unsort(grad_first), *grad_tensors]
-    return [g if t.requires_grad else None for g, t in zip(found, (x, *given))]
-
-
-def _check(kernel: Kernel, x: Tensor, states: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
-    """DataError for arrays that the kernels would read beyond."""
-    wanted = [*((x.shape[1], n) for n in kernel.units), *kernel.layout.shapes]
-    for number, (tensor, shape) in enumerate(zip((*states, *tensors), wanted)):
-        if tensor.shape != shape or tensor.dtype != x.dtype or tensor.device != x.device:
-            what = f"state {number}" if number < kernel.states else f"weight {number - kernel.states}"
-            raise DataError(
-                f"{what} of the cell {kernel.program.name!r} is {tuple(tensor.shape)}, {tensor.dtype} on "
-                f"{tensor.device}; expected {shape}, {x.dtype} on {x.device}"
-            )
+    return [g if want else None for g, want in zip(found, wanted)]
 
 
 def run(
@@ -361,33 +233,16 @@ def run(
     x: Tensor,
     states: Sequence[Tensor],
     *,
-    lengths: Sequence[int] | None,
-    reverse: bool,
     every_state: bool,
-    noise: Noise | None,
-    slow: Slow,
-    checkpoint_every: CheckpointEvery = None,
+    **how: Any,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """As `op.run`, for a batch with at least one step and sequence. slow: the same by the reference."""
+    """As `op.run`, for a batch with at least one step and sequence. how: what else `job_for` takes."""
     names: Fused | tuple[str, ...]
     if isinstance(weights, TorchWeights):
         names, tensors = weights.fused, weights.flat
     else:
         names, tensors = tuple(weights), list(weights.values())
-    hidden, output = None, None
-    for size, state in zip(program.state_sizes().values(), states):
-        hidden, output = (state.shape[-1], output) if size == "H" else (hidden, state.shape[-1])
-    if hidden is None:
-        hidden = reference.sizes_of(program, weights, x, states).get("H", output)
-    sizes = (x.shape[-1], hidden or 1, output or hidden or 1)
-    kernel = _kernel(program, sizes, names, len(tensors), build.chosen_isa(), REALS[x.dtype])
-    _check(kernel, x, states, tensors)
-    steps, batch = x.shape[0], x.shape[1]
-    if lengths is None or all(n == steps for n in lengths):
-        of = rows.dense(steps, batch, checkpoint_every)
-    else:
-        of = rows.ragged(steps, lengths, checkpoint_every)
-    job = Job(kernel, of, reverse, every_state, noise, slow)
+    job = job_for(program, names, tensors, x, states, every_state=every_state, **how)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *tensors)):
         outputs = NativeRun.apply(job, x, *states, *tensors)  # type: ignore[no-untyped-call]
     else:

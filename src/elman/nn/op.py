@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from elman.compiler.ir import Program
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.nn import native, ragged
+from elman.nn import compiled, kernel, native, ragged
 from elman.nn.fused import Fused, FusedRun, TorchWeights, fused_for
 from elman.nn.noise import Noise
 from elman.nn.reference import Scan, scan, transformed
@@ -58,10 +58,10 @@ def _choose(
         return Choice("reference", "asked for")
     no_kernels = ""
     if backend != "torch":
-        no_kernels = native.refusal(program, like)
+        no_kernels = kernel.refusal(program, like)
         if not no_kernels:
             return _NATIVE
-        if backend == "native" and not native.passing(no_kernels):
+        if backend == "native" and not kernel.passing(no_kernels):
             raise OptionError(f"back end 'native' cannot run cell {program.name!r} here: {no_kernels}")
     no_fused = _no_fused(program, fused, state_sizes, every_state)
     if no_fused and backend == "torch":
@@ -98,6 +98,7 @@ def run(
     every_state: bool = False,
     noise: Noise | None = None,
     checkpoint_every: CheckpointEvery = None,
+    cell: str = "",
 ) -> tuple[list[Tensor], list[Tensor]]:
     """(sequences, final states) of a cell over x (T, B, I) from states (B, units).
 
@@ -106,6 +107,7 @@ def run(
     lengths: steps of each sequence (B), any order, zeros allowed; beyond them outputs are zero and states stay.
     reverse: from the last step (of each sequence) to the first; outputs stay at their own places.
     checkpoint_every: steps between states that the kernels keep for the backward pass (see `Recurrent`).
+    cell: what `compiled.enrol` calls the cell, for torch.compile.
     noise: for programs with masks; as for sequences that are walked from their first step on.
     Raises DataError where x or a state has another type or device than the weights; inside autocast they are converted,
     and it runs in the weights' type: a recurrent state adds up its rounding errors over time.
@@ -115,16 +117,18 @@ def run(
     kind = x.device.type
     walk: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "noise": noise}
     tensors = weights.flat if isinstance(weights, TorchWeights) else weights.values()
-    fits = native.plain((x, *states, *tensors)) and x.numel() and (lengths is None or any(lengths))
-    if choice.backend == "native" and fits:
+    fits = kernel.plain((x, *states, *tensors)) and x.numel() and (lengths is None or any(lengths))
+    if cell and backend in ("auto", "native") and torch.compiler.is_compiling() and _compiles(cell, like, x, lengths):
+        turn: Callable[..., Any] = partial(compiled.run, cell, list(tensors), every_state=every_state, **walk)
+    elif choice.backend == "native" and fits:
         slow = partial(_slow, program, walk)
-        turn: Callable[..., Any] = partial(
+        turn = partial(
             native.run, program, weights, slow=slow, every_state=every_state, checkpoint_every=checkpoint_every, **walk
         )
     else:
         if choice.backend == "native":  # nothing to compute, or nothing to read
             choice = Choice("reference", "")
-        elif checkpoint_every is not None and not native.passing(native.refusal(program, like)):
+        elif checkpoint_every is not None and not kernel.passing(kernel.refusal(program, like)):
             raise OptionError(
                 f"checkpoint_every needs the native back end; here runs {choice.backend} ({choice.reason})"
             )
@@ -169,6 +173,13 @@ def _run(
         return [s.flip(0) if reverse else s for s in sequences], final
     sequences, final = ragged.run(dense, ragged.reverse(x, ends) if reverse else x, states, ends, count, noise)
     return [ragged.reverse(s, ends) if reverse else s for s in sequences], final
+
+
+def _compiles(cell: str, like: Tensor, x: Tensor, lengths: Sequence[int] | None) -> bool:
+    """Whether torch.compile can take the kernels as one operation."""
+    real = kernel.REALS.get(like.dtype)
+    able = real is not None and like.device.type == "cpu" and x.numel() != 0 and (lengths is None or any(lengths))
+    return able and compiled.usable(cell, real or "")
 
 
 def _slow(

@@ -14,6 +14,7 @@ from elman.compiler.ir import Program, resolve
 from elman.compiler.verify import verify_cell
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.nn import init, op, ragged
+from elman.nn.compiled import enrol
 from elman.nn.fused import Fused, fused_for
 from elman.nn.noise import Noise, Regularisers, drop_input, drop_weights
 from elman.nn.rows import CheckpointEvery, check_checkpoint_every
@@ -37,6 +38,8 @@ class Part:
     weights: dict[str, Tensor]
     fused: Fused | None
     """torch's own operation for these equations."""
+    cell: str
+    """The step's name among the operations that torch.compile leaves whole."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -76,16 +79,26 @@ class Layer(nn.Module):
         self.directions: tuple[str, ...] = ("forward", "backward") if direction == "both" else (direction,)
         self.fused, self.masked_fused = fused_for(self.evaluation), fused_for(self.masked)
         self.shapes = program.parameter_shapes(input_size, hidden_size, output_size)
+        self._enrol()
         for way in self.directions:
             for name, shape in self.shapes.items():
                 self.register_parameter(f"{way}_{name}", nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+
+    def _enrol(self) -> None:
+        names = tuple(self.shapes)
+        self.cells = (enrol(self.evaluation, names), enrol(self.masked, names))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._enrol()  # in this process, too
 
     def parts(self, *, masked: bool = False) -> Iterator[Part]:
         """Each direction as it is in evaluation, or `masked`: in training."""
         step, fused = (self.masked, self.masked_fused) if masked else (self.evaluation, self.fused)
         for way in self.directions:
             weights = {name: getattr(self, f"{way}_{name}") for name in self.shapes}
-            yield Part(step, way, self.input_size, self.hidden_size, self.output_size, weights, fused)
+            sizes = self.input_size, self.hidden_size, self.output_size
+            yield Part(step, way, *sizes, weights, fused, self.cells[masked])
 
     def extra_repr(self) -> str:
         return f"{self.program.name}, {self.input_size} -> {self.output_size * len(self.directions)}, {self.direction}"
@@ -207,7 +220,7 @@ class Recurrent(nn.Module):
                 sequences, last = op.run(
                     part.program, weights, seen, first[len(final)], fused=part.fused, lengths=steps, noise=own,
                     reverse=part.direction == "backward", backend=self.backend, every_state=every_state,
-                    checkpoint_every=self.checkpoint_every,
+                    checkpoint_every=self.checkpoint_every, cell=part.cell,
                 )  # fmt: skip
                 outputs.append(sequences[0])
                 final.append(tuple(last))
