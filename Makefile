@@ -1,6 +1,6 @@
 # elman's few commands. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint demo sanitize clean
+.PHONY: help setup test lint demo sanitize wheel clean
 
 PY := .venv/bin/python
 # mypy refuses a folder without a Python file
@@ -26,6 +26,9 @@ lint: setup ## check style and types only
 
 sanitize: setup ## run the engine's tests under the address, undefined-behaviour and thread sanitizers
 	@sh tools/sanitize.sh
+
+wheel: setup ## build the wheel, and stream with it where there is neither a compiler nor a cache
+	@sh tools/wheel_smoke.sh
 
 clean: ## remove caches, build outputs and the demo's files (keeps .venv and runs/)
 	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

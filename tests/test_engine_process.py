@@ -90,10 +90,11 @@ def test_fifty_threads_at_once() -> None:
 FORK = """
 import os, warnings
 import torch
-from engine_kit import BY_ROWS, BY_UNITS, EVERY, fast, outcome, problem, sharing
+from engine_kit import EVERY, Case, fast, outcome, problem, sharing
 from elman.nn import Recurrent
 torch.set_num_threads(2)
-given = {case: problem(EVERY["gru"], case) for case in (BY_ROWS, BY_UNITS)}
+# No tensor of 32768 numbers: torch would put its own threads to work, whose library (libgomp) does not survive a fork
+given = {case: problem(EVERY["gru"], case) for case in (Case(8, 33, (64, 64, 64)), Case(9, 15, (9, 130, 130)))}
 def work():
     return [outcome(fast(EVERY["gru"], case), EVERY["gru"], case, g, torch.float32) for case, g in given.items()]
 def same(a, b):
@@ -189,11 +190,21 @@ def test_without_a_compiler_the_slower_back_ends_run(tmp_path: Path) -> None:
     assert found[2] == "['no C++ compiler was found: cells run without kernels, slower; install g++ or clang++']"
 
 
+STREAMED = """
+import numpy as np
+from elman.cells import mgu
+from elman.engine.step import compiled
+shapes = mgu.program.parameter_shapes(3, 5, 5)
+step = compiled(mgu.program, {name: np.full(shape, 0.1, np.float32) for name, shape in shapes.items()}, (3, 5, 5))
+x, out = np.ones((4, 3), np.float32), np.zeros((4, 5), np.float32)
+step.call(step.bind(x, out))
+print(out)
+"""
+
+
 def test_two_processes_may_compile_into_one_empty_cache(tmp_path: Path) -> None:
-    code = "from elman.runtime.stream import Stream; import sys; print(Stream(sys.argv[1]).step('a'))"
-    model = HERE / "golden" / "model-format-1.elman"
     made = environment(ELMAN_CACHE=str(tmp_path / "cache"), ELMAN_CXXFLAGS="-O0")
-    command = [sys.executable, "-W", "error", "-c", code, str(model)]
+    command = [sys.executable, "-W", "error", "-c", STREAMED]
     pipe = subprocess.PIPE
     runs = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=made) for _ in range(2)]
     answers = [run.communicate(timeout=120) for run in runs]
@@ -201,7 +212,7 @@ def test_two_processes_may_compile_into_one_empty_cache(tmp_path: Path) -> None:
     assert answers[0] == answers[1]
     assert answers[0][1] == ""
     names = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "cache").iterdir())
-    assert names == ["elman_rnn", "engine"], "nothing is left over"
+    assert names == ["engine", "mgu"], "nothing is left over"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -222,30 +233,38 @@ def test_a_retained_graph_gives_its_gradients_again(threads: int) -> None:
                 torch.autograd.grad(loss, leaves, allow_unused=True)
 
 
-def gradients(layer: Recurrent, x: Tensor, lengths: Any, every: Any) -> list[Tensor]:
+def gradients(layer: Recurrent, x: Tensor, lengths: Any, every: Any) -> dict[str, Tensor]:
     layer.checkpoint_every = every
     output, final = layer(x, lengths=lengths)
-    states = [s for part in final for s in part]
-    weighted = sum((s * torch.linspace(-1, 1, s.numel()).view_as(s)).sum() for s in (output, *states))
-    return [output.detach(), *states, *torch.autograd.grad(weighted, [x, *layer.parameters()])]
+    found = {"output": output, **{f"state {k}": s for k, s in enumerate(s for part in final for s in part)}}
+    weighted = sum((s * torch.linspace(-1, 1, s.numel()).view_as(s)).sum() for s in found.values())
+    names, leaves = zip(("x", x), *layer.named_parameters())
+    return {**found, **dict(zip(names, torch.autograd.grad(weighted, leaves)))}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["lstm", "gru", "rhn", "lstm_layer_norm", "indrnn", "slstm"])
 def test_checkpoints_give_the_same_bits(name: str, threads: int) -> None:
-    """States are kept at some steps alone and the others computed again: outputs and gradients do not change."""
+    """States are kept at some steps alone and the others computed again: outputs and gradients do not change.
+
+    But for the sums over rows of a backward direction whose sequences begin at different steps: those of the step where
+    a segment begins are added up in one piece, and not in two.
+    """
     torch.set_num_threads(threads)
     some = [150, *[(37 * k) % 151 for k in range(32)]]
     for units, steps, batch, lengths in ((5, 1200, 3, None), (64, 150, 33, None), (64, 150, 33, some),
                                          (130, 500, 4, None), (130, 500, 4, [500, 17, 0, 430])):  # fmt: skip
-        kept = rows.dense(steps, batch, 250) if lengths is None else rows.ragged(steps, lengths, "auto")
+        kept = rows.dense(steps, batch, "auto") if lengths is None else rows.ragged(steps, lengths, "auto")
         assert len(kept.segments) > 1
         layer = Recurrent(name, 4, units, bidirectional=True)
         x = torch.randn(steps, batch, 4, requires_grad=True)
         plain = gradients(layer, x, lengths, None)
         for every in (1, 250, "auto"):
-            again = gradients(layer, x, lengths, every)
-            assert all(torch.equal(a, b) for a, b in zip(again, plain, strict=True)), (units, lengths, every)
+            for what, ours in gradients(layer, x, lengths, every).items():
+                if lengths is not None and "backward_" in what and ours.dim() == 1:
+                    torch.testing.assert_close(ours, plain[what], rtol=1e-5, atol=1e-6 * float(plain[what].abs().max()))
+                else:
+                    assert torch.equal(ours, plain[what]), (units, lengths, every, what)
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, "250", "Auto", [3]])
@@ -287,12 +306,16 @@ def test_make_fx_traces_a_layer(name: str) -> None:
             torch.testing.assert_close(traced(2 * x), layer(2 * x)[0])
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.parametrize("name", TRACED)
-def test_jit_traces_a_layer(name: str) -> None:
+def test_jit_traces_a_layer(name: str, tmp_path: Path) -> None:
+    """Checked by torch, saved and loaded; it computes from what it is given, and passes gradients on."""
     layer, x = Recurrent(name, 3, 4, bidirectional=True), torch.randn(3, 2, 3)
-    traced = torch.jit.trace(lambda x: layer(x)[0], (x,), check_trace=False)  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(traced(2 * x), layer(2 * x)[0])
+    torch.jit.save(torch.jit.trace(layer, (x,)), tmp_path / "traced.pt")  # type: ignore[no-untyped-call]
+    traced, x = torch.jit.load(tmp_path / "traced.pt"), torch.randn(3, 2, 3, requires_grad=True)  # type: ignore[no-untyped-call]
+    outputs = [one(x)[0] for one in (traced, layer)]
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*(torch.autograd.grad(output.square().sum(), x) for output in outputs))
 
 
 def test_calls_that_are_shared_out_are() -> None:

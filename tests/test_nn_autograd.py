@@ -15,20 +15,23 @@ from torch import Tensor
 from elman.cells import cell, lstm_peephole, tanh
 from elman.nn import Recurrent
 
-CELLS = ("lstm", "gru", "lstm_peephole")
+CELLS = ("lstm", "gru", "lstm_peephole", "lstm/torch", "gru/torch", "lstm_peephole/reference")
+"""On the native back end, and on those that stand in for it."""
 T, B, IN, H = 3, 2, 2, 3
-fused_and_reference = pytest.mark.parametrize("name", CELLS)
+on_every_back_end = pytest.mark.parametrize("name", CELLS)
 
 
 def layer_of(name: Any, **options: Any) -> Recurrent:
-    return Recurrent(name, IN, H, **{"bidirectional": True, "num_layers": 2, **options})
+    """name: a cell, or one of CELLS."""
+    name, backend = name.split("/") if "/" in str(name) else (name, "auto")
+    return Recurrent(name, IN, H, **{"bidirectional": True, "num_layers": 2, "backend": backend, **options})
 
 
 def inputs() -> Tensor:
     return torch.randn(T, B, IN, requires_grad=True)
 
 
-@fused_and_reference
+@on_every_back_end
 def test_backward_works_in_evaluation_mode(name: str) -> None:
     layer, x = layer_of(name), inputs()
     leaves = [x, *layer.parameters()]
@@ -39,7 +42,7 @@ def test_backward_works_in_evaluation_mode(name: str) -> None:
         assert ours.count_nonzero()
 
 
-@fused_and_reference
+@on_every_back_end
 def test_without_gradients_there_is_no_graph(name: str) -> None:
     layer, x = layer_of(name), inputs()
     for mode in (torch.no_grad(), torch.inference_mode()):
@@ -51,7 +54,7 @@ def test_without_gradients_there_is_no_graph(name: str) -> None:
     torch.testing.assert_close(output.clone(), layer(x)[0].detach())
 
 
-@fused_and_reference
+@on_every_back_end
 def test_any_part_may_be_frozen(name: str) -> None:
     """The gradients that are asked for do not depend on which others are."""
     layer, x = layer_of(name), inputs()
@@ -59,7 +62,7 @@ def test_any_part_may_be_frozen(name: str) -> None:
     states = [s.requires_grad_() for part in state for s in part]
     groups = (
         {"input": [x], "states": states, "weights": list(layer.parameters()), "bias": [layer.layers[0].forward_bias_f]}
-        if name != "gru"
+        if not name.startswith("gru")
         else {"input": [x], "states": states, "weights": list(layer.parameters())}
     )
     everything = [x, *states, *layer.parameters()]
@@ -71,7 +74,7 @@ def test_any_part_may_be_frozen(name: str) -> None:
             torch.testing.assert_close(ours, whole[id(leaf)])
 
 
-@fused_and_reference
+@on_every_back_end
 def test_gradient_of_a_final_state_alone(name: str) -> None:
     layer, x = layer_of(name, num_layers=1), inputs()
     final = layer(x)[1][0][-1]
@@ -79,12 +82,12 @@ def test_gradient_of_a_final_state_alone(name: str) -> None:
     assert found.count_nonzero() == found.numel(), "the forward part's last state has seen every step"
 
 
-@fused_and_reference
+@on_every_back_end
 def test_a_change_in_place_before_backward_raises(name: str) -> None:
-    """Of the input, of a state and of a weight."""
+    """Of the input, of a state and of a weight (of which torch's operations are given a copy: nothing is lost)."""
     layer = layer_of(name)
     weight = next(layer.parameters())
-    for victim in ("input", "state", "weight"):
+    for victim in ("input", "state", *(["weight"] if "torch" not in name else [])):
         x = inputs() * 1
         state = tuple(tuple(torch.randn_like(s) for s in part.zeros(B)) for part in layer.parts())
         output, _ = layer(x, state)
@@ -94,7 +97,7 @@ def test_a_change_in_place_before_backward_raises(name: str) -> None:
             output.sum().backward()
 
 
-@fused_and_reference
+@on_every_back_end
 def test_nothing_is_kept_once_the_graph_is_gone(name: str) -> None:
     layer = layer_of(name)
 
@@ -115,7 +118,7 @@ def test_nothing_is_kept_once_the_graph_is_gone(name: str) -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize("name", ["lstm", "lstm_peephole"])
+@pytest.mark.parametrize("name", ["lstm", "lstm/torch", "lstm_peephole/reference"])
 def test_backward_frees_what_was_saved(name: str) -> None:
     """As for torch's own operations: a loss that is still held no longer holds the activations, and says so.
 
@@ -145,7 +148,7 @@ def test_backward_frees_what_was_saved(name: str) -> None:
     assert [ref() for ref in saved if ref() is not None] == []
 
 
-@fused_and_reference
+@on_every_back_end
 def test_retained_graphs_accumulate(name: str) -> None:
     layer, x = layer_of(name), inputs()
     loss = layer(x)[0].sum()
@@ -153,7 +156,7 @@ def test_retained_graphs_accumulate(name: str) -> None:
     assert torch.equal(torch.autograd.grad(loss, x)[0], first)
 
 
-@fused_and_reference
+@on_every_back_end
 def test_copies_and_pickles(name: str) -> None:
     layer, x = layer_of(name), inputs()
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):

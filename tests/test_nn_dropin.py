@@ -89,6 +89,19 @@ def stacks() -> Iterator[dict[str, Any]]:
         yield {"num_layers": layers, "bidirectional": both, "bias": bias, "batch_first": first, "dropout": 0.0}
 
 
+@pytest.fixture
+def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no compiler: torch's own operations run."""
+    monkeypatch.setattr(elman.nn.kernel, "refusal", lambda *_: "switched off for this test")
+    assert "torch (" in elman.explain(elman.nn.LSTM(IN, H))
+
+
+@pytest.mark.usefixtures("no_kernels")
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_and_gradients_are_torchs_without_kernels_too(kind: str) -> None:
+    test_values_and_gradients_are_torchs(kind, torch.float64)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_and_gradients_are_torchs(kind: str, dtype: torch.dtype) -> None:

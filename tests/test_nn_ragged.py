@@ -22,6 +22,9 @@ STACKS: list[tuple[Any, dict[str, Any]]] = [
     *((cell, {"direction": way}) for cell, way in itertools.product(("lstm", "gru", "rnn"), ("both", "backward"))),
     ("lstm_peephole", {"bidirectional": True}),
     ("gru_reset_before", {}),
+    *((cell, {"direction": "both", "backend": "torch"}) for cell in ("lstm", "gru", "rnn")),
+    *((cell, {"direction": "both", "backend": "reference"}) for cell in ("lstm_peephole", "gru")),
+    ("lstm_projected", {"output_size": 2, "direction": "both", "backend": "torch"}),
     ("lstm_projected", {"output_size": 2, "direction": "both"}),
     ("jordan", {"output_size": 2, "direction": "backward"}),
     (["rnn_relu", "lstm_coupled"], {"direction": ["both", "backward"], "hidden_size": [4, 8], "residual": True}),
@@ -90,9 +93,9 @@ def test_every_integer_type_and_container_is_taken() -> None:
     assert torch.equal(layer(x, lengths=[T] * B)[0], layer(x)[0])
 
 
-@pytest.mark.parametrize("cell", ["lstm", "lstm_peephole"])
-def test_a_batch_without_a_step_gives_back_its_state(cell: str) -> None:
-    layer = layer_of(cell, {"bidirectional": True})
+@pytest.mark.parametrize(("cell", "backend"), [("lstm", "native"), ("lstm", "reference"), ("lstm_peephole", "native")])
+def test_a_batch_without_a_step_gives_back_its_state(cell: str, backend: str) -> None:
+    layer = layer_of(cell, {"bidirectional": True, "backend": backend})
     state = state_of(layer, B)
     for x, lengths in ((torch.full((T, B, IN), torch.nan).double(), [0] * B), (torch.zeros(0, B, IN).double(), None)):
         output, final, every = layer(x, state, lengths=lengths, every_state=True)
@@ -103,10 +106,11 @@ def test_a_batch_without_a_step_gives_back_its_state(cell: str) -> None:
             assert torch.equal(came, went)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_peephole", "lstm/torch", "gru/torch", "lstm_peephole/reference"])
 def test_the_smallest_sizes(cell: str) -> None:
+    cell, _, backend = cell.partition("/")
     for steps, batch, units in itertools.product((0, 1, 2), (0, 1, 2), (1, 2)):
-        layer = layer_of(cell, {"bidirectional": True, "hidden_size": units})
+        layer = layer_of(cell, {"bidirectional": True, "hidden_size": units, "backend": backend or "native"})
         for lengths in (None, [steps] * batch, [min(b, steps) for b in range(batch)]):
             x = torch.randn(steps, batch, IN, dtype=torch.float64, requires_grad=True)
             output, final = layer(x, lengths=lengths)

@@ -1,6 +1,7 @@
 """Layers under torch's transforms: compile, vmap, forward mode, second derivatives, autocast, checkpointing.
 
-Each for a fused cell (lstm), one that torch makes of smaller operations (gru) and one of the reference (lstm_peephole).
+Each on the native back end and on torch's own operations, of which one is fused (lstm) and one made of smaller ones
+(gru), and on the reference.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from torch.utils.checkpoint import checkpoint
 import elman.nn
 from elman.nn import Recurrent
 
-CELLS = ("lstm", "gru", "lstm_peephole")
+KERNELS = ("lstm", "gru", "lstm_peephole")
+CELLS = (*KERNELS, "lstm/torch", "gru/torch", "lstm_peephole/reference")
+"""On the native back end, and on those that stand in for it."""
 T, B, IN, H = 3, 2, 2, 3
 # torch's own: inductor and the decompositions of forward mode use the older compiler
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
-fused_and_reference = pytest.mark.parametrize("cell", CELLS)
+on_every_back_end = pytest.mark.parametrize("cell", CELLS)
 
 
 def layer_of(cell: str, dtype: torch.dtype = torch.float64, **options: Any) -> Recurrent:
-    return Recurrent(cell, IN, H, dtype=dtype, **{"bidirectional": True, **options})
+    cell, _, backend = cell.partition("/")
+    return Recurrent(cell, IN, H, dtype=dtype, backend=backend or "auto", **{"bidirectional": True, **options})
 
 
 def inputs(dtype: torch.dtype = torch.float64, *shape: int) -> Tensor:
@@ -36,7 +40,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 
 
 COMPILED = [("aot_eager", cell) for cell in CELLS]
-COMPILED += [("inductor", cell) for cell in CELLS if shutil.which("c++") or shutil.which("g++")]
+COMPILED += [("inductor", cell) for cell in KERNELS if shutil.which("c++") or shutil.which("g++")]
 
 
 @pytest.mark.parametrize(("backend", "cell"), COMPILED)
@@ -55,7 +59,7 @@ def test_it_compiles_as_one_graph(backend: str, cell: str) -> None:
 
 
 @pytest.mark.parametrize("how", [{}, {"lengths": [3, 1]}, {"every_state": True}])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERNELS)
 def test_the_kernels_are_one_operation_of_a_graph(cell: str, how: dict[str, Any]) -> None:
     """What torch.compile sees: the operation's schema, shapes and derivatives, and one of it for each direction."""
     torch._dynamo.reset()
@@ -90,7 +94,7 @@ def test_a_drop_in_compiles_where_dynamo_lets_torchs_layers_in() -> None:
         torch.testing.assert_close(compiled(x)[0], layer(x)[0])
 
 
-@fused_and_reference
+@on_every_back_end
 def test_second_derivatives(cell: str) -> None:
     """With respect to input, states and weights, against finite differences, and in float32 where oneDNN runs."""
     layer = layer_of(cell)
@@ -123,7 +127,7 @@ def test_second_derivatives_of_the_drop_ins(kind: str) -> None:
         assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], inputs(), fast_mode=True)  # noqa: B023
 
 
-@fused_and_reference
+@on_every_back_end
 def test_vmap_over_inputs(cell: str) -> None:
     layer, x = layer_of(cell), inputs(torch.float64, 4, T, B, IN)
     output = torch.func.vmap(lambda one: layer(one)[0])(x)
@@ -133,7 +137,7 @@ def test_vmap_over_inputs(cell: str) -> None:
     close(ragged[2], layer(x[2], lengths=[1, 3])[0])
 
 
-@fused_and_reference
+@on_every_back_end
 def test_vmap_over_an_ensemble_of_weights(cell: str) -> None:
     """Values and gradients of models with stacked parameters, each as when it runs alone."""
     ensemble = [layer_of(cell) for _ in range(3)]
@@ -153,7 +157,7 @@ def test_vmap_over_an_ensemble_of_weights(cell: str) -> None:
             close(gradients[name][number], own)
 
 
-@fused_and_reference
+@on_every_back_end
 def test_forward_mode(cell: str) -> None:
     """jvp and forward_ad: the product with the Jacobian that reverse mode finds."""
     layer, x = layer_of(cell), inputs().detach()
@@ -171,7 +175,7 @@ def test_forward_mode(cell: str) -> None:
     close(every_row, jacobian)
 
 
-@fused_and_reference
+@on_every_back_end
 def test_autocast_runs_in_the_weights_type(cell: str) -> None:
     layer = layer_of(cell, torch.float32)
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
@@ -196,7 +200,7 @@ def test_autocast_of_a_drop_in() -> None:
     assert x.grad is not None
 
 
-@fused_and_reference
+@on_every_back_end
 def test_checkpointing_gives_the_same_gradients(cell: str) -> None:
     layer, x = layer_of(cell), inputs()
     leaves = [x, *layer.parameters()]

@@ -202,7 +202,8 @@ def _dense(
     noise: Noise | None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """A batch whose sequences all have T >= 1 steps."""
-    plain = torch.compiler.is_compiling() or transformed()  # torch's own operations alone, no autograd.Function
+    # torch's own operations alone, no autograd.Function: a trace could not be checked nor saved with one
+    plain = torch.compiler.is_compiling() or transformed() or torch._C._is_tracing()
     if choice.backend == "torch":
         assert fused is not None
         flat = weights.flat if isinstance(weights, TorchWeights) else fused.to_torch(weights, x.shape[-1])
