@@ -63,12 +63,13 @@ def _calls(run: Run, least: float) -> int:
     return 1 if first > 50 * least else max(1, math.ceil(least / _seconds(run, 1)))
 
 
-def settle(limit: float = 0.1) -> None:
+def settle(limit: float = 0.5) -> None:
     """Wait, at most `limit` seconds, until no thread of this process spins: onnxruntime's were seen to spin for 38 ms
-    after a run, OpenMP's for 11 ms, on the cores that the next rival needs."""
+    after a run, OpenMP's for 11 ms, on the cores that the next rival needs. The system counts what other cores do by
+    ticks of some milliseconds: a shorter look sees nothing."""
     end = time.perf_counter() + limit
     while time.perf_counter() < end:
         wall, busy = time.perf_counter(), time.process_time()
-        time.sleep(0.001)
-        if time.process_time() - busy < 0.5 * (time.perf_counter() - wall):
+        time.sleep(0.02)
+        if time.process_time() - busy < 0.2 * (time.perf_counter() - wall):
             return

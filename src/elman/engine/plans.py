@@ -29,7 +29,7 @@ class Call(ctypes.Structure):
         for name in (
             "steps", "batch", "threads", "reverse", "chunks", "p_offsets", "p_bounds", "p_x", "p_first", "p_sequence",
             "p_final", "p_record", "p_saved", "p_weight", "p_weight_row", "p_bias", "p_parameter", "p_packed",
-            "is_packed", "seed", "p_rows", "time", "all_steps", "all_rows", "p_grad_sequence", "p_grad_final",
+            "is_packed", "seed", "p_rows", "time", "all_steps", "all_rows", "going", "p_grad_sequence", "p_grad_final",
             "p_grad_first", "p_grad_x", "p_grad_weight", "p_grad_weight_row", "p_grad_bias", "p_grad_parameter",
             "p_accumulated", "is_first", "is_last",
         )

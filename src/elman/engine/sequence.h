@@ -81,6 +81,7 @@ struct Call {
     const unsigned* rows;       // each row's number in the batch as it was given
     long time;                  // the number of the first step
     long all_steps, all_rows;   // of the whole sequences, where this is a segment of them
+    long going;                 // rows that the step before the first one had, in a segment before
     // backward
     const real* const* grad_sequence;  // of each state, or null
     const real* const* grad_final;     // of each state, or null
@@ -291,7 +292,7 @@ struct Walk {
     long before(long t, long& rows) const {
         const long step = team.call.reverse ? t + 1 : t - 1;
         const bool none = step < 0 || step >= team.call.steps;
-        rows = none ? 0 : team.rows_at(step);
+        rows = none ? team.call.going : team.rows_at(step);
         if (rows > team.rows_at(t)) rows = team.rows_at(t);
         return none ? -1 : step;
     }
@@ -384,7 +385,7 @@ struct Walk {
         if (going) {
             parity ^= 1;
             go_to(t, chunk);
-            come_from(prior);
+            come_from(prior);  // a segment's first rows are taken in the same pieces as they would be without it
             all_stages(0, going, backwards);
         }
         if (going < rows) {

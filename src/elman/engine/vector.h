@@ -48,7 +48,7 @@ ALWAYS V at_least(V x, real bound) { return pick(x < bound, all(bound), x); }
 const real MAGIC = DOUBLE ? (real)6755399441055744.0 : (real)12582912.0;  // adding 1.5 2^(mantissa bits) rounds
 const int MANTISSA = DOUBLE ? 52 : 23, BIAS = DOUBLE ? 1023 : 127;
 const real LARGEST = DOUBLE ? (real)709.782712893384 : (real)88.72283;  // exp of more is infinite
-const real SMALLEST = DOUBLE ? (real)-708.3 : (real)-86.9;              // exp of less is taken for 0
+const real SMALLEST = DOUBLE ? (real)-708.04 : (real)-86.9;             // exp of less is taken for 0
 
 ALWAYS V expm1_near_0(V r) {
     if (DOUBLE) {  // Taylor: the rest after r^13 is under 1e-17 for |r| <= 0.347

@@ -71,6 +71,7 @@ def _call(function: Any, job: Job, segment: Segment, fields: dict[str, int], tab
     fields["steps"], fields["batch"] = segment.stop - segment.start, rows.batch
     fields["threads"], fields["reverse"], fields["time"] = torch.get_num_threads(), job.reverse, segment.start
     fields["all_steps"], fields["all_rows"] = rows.steps, rows.total
+    fields["going"] = rows.going(segment, job.reverse)
     fields["chunks"], fields["p_bounds"] = len(segment.bounds) - 1, segment.bounds_at
     fields["p_offsets"] = rows.offsets_at + 8 * segment.start
     words: list[int] = []

@@ -60,6 +60,11 @@ class Rows:
         """Rows of a segment."""
         return int(self.offsets[segment.stop] - self.offsets[segment.start])
 
+    def going(self, segment: Segment, reverse: bool) -> int:
+        """Rows of the step before a segment in the order of the recursion; 0 where there is none."""
+        step = segment.stop if reverse else segment.start - 1
+        return int(self.offsets[step + 1] - self.offsets[step]) if 0 <= step < self.steps else 0
+
 
 def check_checkpoint_every(every: Any) -> None:
     """OptionError for what is no number of steps."""
