@@ -35,10 +35,12 @@ def enrol(program: Program, names: Fused | tuple[str, ...]) -> str:
     return key
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def usable(cell: str, real: str) -> bool:
-    """Whether there are kernels for a cell."""
+    """Whether there are kernels for a cell: asked while a graph is made, a constant in it."""
     return not kernel.refusal_of(_CELLS[cell][0], real)
+
+
+usable._dynamo_marked_constant = True  # type: ignore[attr-defined]  # assume_constant_result would load all of Dynamo
 
 
 def run(
