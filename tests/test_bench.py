@@ -77,7 +77,7 @@ def test_settling_waits_for_threads_that_spin_and_not_for_ever(monkeypatch: pyte
         clock = Clock(quiet)
         monkeypatch.setattr(turns, "time", clock)
         turns.settle(0.1)
-        assert clock.now == pytest.approx(until, abs=0.021)
+        assert clock.now == pytest.approx(until, abs=0.001)
 
 
 # -- work and peak -----------------------------------------------------------------------------------------------------
