@@ -13,11 +13,10 @@ import pytest
 
 import elman
 from elman.cli import app, main
-from elman.cli.options import KINDS, NOT_IN_FILES, task_options, value, values
+from elman.cli.options import KINDS, NOT_IN_FILES, value, values
+from elman.cli.tasks import TASKS
 from elman.errors import OptionError
 from elman.models.options import OPTIONS, fields
-
-TASKS = list(OPTIONS)
 
 
 def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -34,7 +33,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_help_names_the_verbs(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     out = capsys.readouterr().out
-    known = TASKS if "train" in words else ["train", "evaluate", "predict", "generate", "info", "cells", "demo"]
+    known = list(TASKS) if "train" in words else ["train", "evaluate", "predict", "generate", "info", "cells", "demo"]
     assert all(re.search(rf"│ {name} ", out) for name in known)
 
 
@@ -58,7 +57,7 @@ def test_the_estimators_have_these_options(task: str) -> None:
 
     assert set(ESTIMATORS[task].option_names()) == {field.name for field in fields(OPTIONS[task])}
     assert ESTIMATORS[task]().get_params() == {field.name: field.default for field in fields(OPTIONS[task])}
-    for option in task_options(task).values():
+    for option in TASKS[task].options().values():
         assert option.kind.removesuffix(" | None") in KINDS
     doc = ESTIMATORS[task].__doc__ or ""
     assert all(f"{field.name}: {field.metadata['about']}" in doc for field in fields(OPTIONS[task]))
@@ -130,7 +129,7 @@ def test_a_wrong_command_line_gets_one_sentence(
 def test_options_of_a_file_give_way_to_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "o.toml"
     path.write_text('hidden-size = 12\nclip_norm = "none"\nlr = 1\nquiet = true\nhead-sizes = [4, 3]\ncell = ["gru"]\n')
-    options = task_options("classify")
+    options = TASKS["classify"].options()
     chosen = values(options, {"config": str(path), "hidden_size": "7", "epochs": None})
     assert chosen == {
         "hidden_size": 7, "clip_norm": None, "lr": 1.0, "quiet": True, "head_sizes": (4, 3), "cell": "gru",
@@ -159,7 +158,7 @@ def test_a_wrong_file_of_options_gets_one_sentence(text: str, said: str, tmp_pat
     path = tmp_path / "o.toml"
     path.write_text(text)
     with pytest.raises(OptionError, match=re.escape(said)):
-        values(task_options("classify"), {"config": str(path)})
+        values(TASKS["classify"].options(), {"config": str(path)})
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_a_wrong_file_of_options_gets_one_sentence(text: str, said: str, tmp_pat
     ],
 )
 def test_values_of_options(name: str, text: str, expected: Any) -> None:
-    assert value(task_options("classify")[name], text) == expected
+    assert value(TASKS["classify"].options()[name], text) == expected
 
 
 def test_the_command_line_alone_decides_where_a_run_goes_on() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from elman.cli import main
-from elman.cli.options import task_options, values
+from elman.cli.options import values
+from elman.cli.tasks import TASKS
 from elman.runtime import load
 
 Run = Callable[..., tuple[str, str]]
@@ -341,7 +342,7 @@ def test_the_quick_start_page_keeps_its_word(run: Run) -> None:
     exec(compile(code, "quick-start.md", "exec"), {})
     (config,) = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     Path("names.toml").write_text(config)
-    assert values(task_options("classify"), {"config": "names.toml"})["cell"] == ["gru", "lstm"]
+    assert values(TASKS["classify"].options(), {"config": "names.toml"})["cell"] == ["gru", "lstm"]
     shell = "\n".join(re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)).replace("\\\n", " ")
     commands = re.findall(r"\belman ((?:train [a-z-]+|[a-z]+)) ([^#|\n]*)", shell)
     assert len(commands) >= 9

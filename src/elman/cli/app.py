@@ -26,11 +26,12 @@ import elman
 from elman.cli import EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_INTERRUPTED, options, typed
 from elman.cli.options import verb
 from elman.cli.runs import Resumable
+from elman.cli.tasks import TASKS, Task
+from elman.cli.tasks.task import DATA
 from elman.errors import ElmanError
 
 ABOUT = "elman: the toolkit for recurrent neural networks. Train on your own file, judge, use; one file is the model."
 MODEL = ("MODEL", "A model file that `elman train` wrote")
-DATA = ("DATA", "A file (.csv .tsv .jsonl .conllu .conll .txt .npz, also .gz), a folder, made:parity and its kin, or -")
 
 
 def _lazy(module: str, name: str) -> Callable[..., None]:
@@ -40,19 +41,9 @@ def _lazy(module: str, name: str) -> Callable[..., None]:
     return act
 
 
-def _train(task: str, *arguments: Any) -> None:
+def _train(task: Task, *arguments: Any) -> None:
     *sources, chosen = arguments
     _lazy("train", "train")(task, sources, chosen)
-
-
-TRAIN_VERBS = {
-    "language-model": (
-        "Learn to predict the next character or word of a text.",
-        [("FILES...", "Texts to learn from, in this order; also .gz, and - for standard input")],
-    ),
-    "classify": ("Learn one label for a whole sequence: texts, or series of numbers.", [DATA]),
-    "tag": ("Learn one label for every word: parts of speech, named entities.", [DATA]),
-}
 
 
 def build() -> App:
@@ -63,11 +54,19 @@ def build() -> App:
     )  # fmt: skip
     train = App(name="train", help="Train a model on your own file: elman train TASK DATA.")
     app.command(train)
-    for task, (about, data) in TRAIN_VERBS.items():
-        train.command(verb(about, data, options.task_options(task).values(), partial(_train, task)), name=task)
+    for task in TASKS.values():
+        train.command(verb(task.about, task.sources, task.options().values(), partial(_train, task)), name=task.name)
+    using = [option for task in TASKS.values() for option in task.using]
+    evaluate, predict = (*options.EVALUATE, *using), (*options.PREDICT, *using)
     for name, about, data, own, module in (
-        ("evaluate", "Judge a model by labelled data.", [MODEL, DATA], options.EVALUATE, "use"),
-        ("predict", "Label, tag or score records; one JSON object a line.", [MODEL, DATA], options.PREDICT, "use"),
+        ("evaluate", "Judge a model by labelled data.", [MODEL, DATA], evaluate, "use"),
+        (
+            "predict",
+            "Label, tag or score records; one JSON object a line.",
+            [MODEL, DATA],
+            predict,
+            "use",
+        ),
         ("generate", "Let a language model write, as it draws.", [MODEL], options.GENERATE, "use"),
         ("info", "Tell what a model file holds, with its equations.", [MODEL], (options.JSON,), "use"),
         (

@@ -10,7 +10,7 @@ from typing import Any
 
 from elman.cli import report, typed
 from elman.cli.runs import Place
-from elman.cli.sources import Data
+from elman.cli.tasks import TASKS
 from elman.cli.train import Shown, set_machine
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel
@@ -46,7 +46,7 @@ def demo(chosen: Mapping[str, Any]) -> None:
     # As many epochs as fit, so that the learning rate reaches its end before the time is up.
     epochs = max(1, int(0.9 * seconds * _pace(chosen.get("threads"), train) / len(train)))
     model = LanguageModel(**NETWORK, epochs=epochs, max_seconds=seconds)
-    data = Data("language-model", [str(files[0])], {"valid": str(files[1])}, model)
+    data = TASKS[model.task].data([str(files[0])], {"valid": str(files[1])}, model)
     try:
         model.fit(train, valid=valid, folder=place.run, progress=Shown(Progress.auto(), model, place, data))
     finally:

@@ -18,6 +18,13 @@ RUN = "Run"
 GROUPS = {name: Group(name, sort_key=place) for place, name in enumerate((MODEL, TRAINING, DATA, RUN), 1)}
 STANDARD_INPUT = "(standard input)"
 """Stands for a lone - while Cyclopts reads the command line: it would take it for an option without a name."""
+TOKENS = {
+    "char": "characters",
+    "word": "words and signs",
+    "space": "words between spaces",
+    "series": "series of numbers",
+}
+"""The levels of tokens, in words."""
 METAVARS = {"int": "N", "float": "X", "float | Mapping[str, float]": "X", "Sequence[int]": "N,N"}
 
 
@@ -110,7 +117,6 @@ JSON = Option("json", "bool", False, RUN, "Print one JSON object")
 EVALUATE = (*COLUMNS, *READING, *MADE, SEED, THREADS, JSON)
 PREDICT = (
     COLUMNS[0], *READING, *MADE, SEED,
-    Option("probabilities", "bool", False, RUN, "A classifier tells the probability of every label"),
     Option("out", "str | None", None, RUN, "Write to this file, whole or not at all, instead of standard output"),
     THREADS,
 )  # fmt: skip
@@ -149,15 +155,6 @@ BENCH = (
     Option("repeats", "int", 11, RUN, "Turns that are timed"),
     Option("json", "str | None", None, RUN, "Write all that was measured to this file"),
 )
-
-
-def task_options(task: str) -> dict[str, Option]:
-    """Every option of `elman train TASK` by name."""
-    kind = OPTIONS[task]
-    own = [Option(f.name, str(f.type), f.default, f.metadata["group"], f.metadata["about"]) for f in fields(kind)]
-    made = () if task == "language-model" else MADE
-    reading = READING[:2] if task == "language-model" else READING
-    return {option.name: option for option in (*TRAIN[:2], *own, *reading, *made, *TRAIN[2:])}
 
 
 def values(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:

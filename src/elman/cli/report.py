@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from elman.cli import typed
 from elman.cli.runs import Place
-from elman.cli.sources import Data
+from elman.cli.tasks import TASKS, Data
 from elman.models.options import OPTIONS, fields
 
 if TYPE_CHECKING:
     from elman.models.estimator import Estimator
 
-TASK_NAMES = {"language-model": "language model", "classify": "classifier of sequences", "tag": "tagger of words"}
-TOKENS = {
-    "char": "characters",
-    "word": "words and signs",
-    "space": "words between spaces",
-    "series": "series of numbers",
-}
-MADE_LENGTH = 1000
 SHOWN = (
     "batch_size",
     "bptt",
@@ -58,7 +50,7 @@ def trained(estimator: Estimator, place: Place, data: Data, test: Mapping[str, f
     size = place.model.stat().st_size
     lines = _network(estimator) | {
         "data": f"{', '.join(data.names)} ({data.size})",
-        "validated on": data.held_out(estimator),
+        "validated on": data.held_out,
         "options": _options(estimator),
         "trained": f"{_effort(vars(summary))} ({reason})",
         "validation": figures(summary.best) + (f" at step {summary.best_step:,}" if summary.best else ""),
@@ -67,7 +59,7 @@ def trained(estimator: Estimator, place: Place, data: Data, test: Mapping[str, f
         "run folder": f"{place.run}/ (log.jsonl, checkpoints)",
         "learning curve": str(curve) if curve.exists() else "",
     }
-    return f"{TASK_NAMES[estimator.task]}\n{block(lines)}"
+    return f"{TASKS[estimator.task].title}\n{block(lines)}"
 
 
 def _effort(summary: Mapping[str, Any]) -> str:
@@ -78,7 +70,7 @@ def _effort(summary: Mapping[str, Any]) -> str:
 def chosen(estimator: Estimator, data: Data) -> str:
     """Before training: the network and the options in one line."""
     network = " · ".join(_network(estimator).values())
-    return f"training a {TASK_NAMES[estimator.task]} on {data.size}: {network} · {_options(estimator)}"
+    return f"training a {TASKS[estimator.task].title} on {data.size}: {network} · {_options(estimator)}"
 
 
 def _network(estimator: Any) -> dict[str, str]:
@@ -90,17 +82,7 @@ def _network(estimator: Any) -> dict[str, str]:
         f"{layer.program.name} {layer.hidden_size}{' in both directions' if layer.direction == 'both' else ''}"
         for layer in layers
     )
-    return {"network": f"{sizes} ({parameters:,} parameters)", "reads": _reads(estimator)}
-
-
-def _reads(estimator: Any) -> str:
-    if estimator.task == "tag":
-        words, letters, tags = (f"{len(v):,}" for v in (estimator.words_, estimator.letters_, estimator.tags_))
-        return f"{words} words and {letters} letters, gives {tags} tags"
-    level = estimator.level if estimator.task == "language-model" else estimator.level_
-    vocabulary = estimator.vocabulary_
-    known = TOKENS[level] if vocabulary is None else f"{TOKENS[level]} ({len(vocabulary):,} known)"
-    return known if estimator.task == "language-model" else f"{known}, gives {len(estimator.labels_):,} labels"
+    return {"network": f"{sizes} ({parameters:,} parameters)", "reads": TASKS[estimator.task].reads(estimator)}
 
 
 def _options(estimator: Estimator) -> str:
@@ -127,20 +109,9 @@ def _short(value: Any) -> str:
 
 def following(estimator: Any, place: Place, data: Data) -> str:
     """What to type next."""
-    task = estimator.task
-    model = shlex.quote(str(place.model))
-    name = shlex.quote(data.test_name or data.valid_name or data.names[0])
-    words = f" --length {MADE_LENGTH}" if name.startswith("made:") else data.words
-    text = task != "classify" or estimator.level_ != "series"
-    predict = f"echo 'The dog barks.' | elman predict {model} -" if text else f"elman predict {model} {name}{words}"
-    lines = {
-        "language-model": [
-            f"elman generate {model} --prompt 'The ' --length 300",
-            f"elman evaluate {model} FILE{data.words}",
-        ],
-        "classify": [f"elman evaluate {model} {name}{words}", predict],
-        "tag": [f"elman evaluate {model} {name}{words}", predict],
-    }[task]
+    name = data.test_name or data.valid_name or data.names[0]
+    model, source = shlex.quote(str(place.model)), shlex.quote(name)
+    lines = TASKS[estimator.task].following(estimator, model, source, data.words)
     return "\n".join(["next", *(f"  {typed(line)}" for line in [*lines, f"elman info {model}"])])
 
 
@@ -159,7 +130,7 @@ def described(path: str, document: Any, about: Mapping[str, Any]) -> str:
     ]
     training = about["training"]
     lines = {
-        "task": TASK_NAMES.get(about["task"], about["task"]),
+        "task": TASKS[about["task"]].title if about["task"] in TASKS else about["task"],
         "parameters": f"{about['parameters']:,}",
         "vocabularies": ", ".join(
             f"{name}: {count:,}" for name, count in about["vocabularies"].items() if name != "level"

@@ -8,24 +8,22 @@ from typing import Any
 from elman.cli import report
 from elman.cli.options import estimator_values
 from elman.cli.runs import Place, Resumable
-from elman.cli.sources import Data
+from elman.cli.tasks import Data, Task
 from elman.errors import OptionError
-from elman.models import TASKS
+from elman.models import TASKS as ESTIMATORS
 from elman.models.estimator import Estimator
 from elman.training.allocator import keep_large_blocks
 from elman.training.options import Summary
 from elman.training.progress import Progress, Report
 
-DEFAULT_OUT = {"language-model": "language-model.elman", "classify": "classify.elman", "tag": "tag.elman"}
 
-
-def train(task: str, sources: Sequence[str], chosen: Mapping[str, Any]) -> None:
+def train(task: Task, sources: Sequence[str], chosen: Mapping[str, Any]) -> None:
     """Run one training command with the options that were chosen."""
-    estimator: Any = TASKS[task](**estimator_values(task, chosen))
+    estimator: Any = ESTIMATORS[task.name](**estimator_values(task.name, chosen))
     estimator.check()
     set_machine(chosen.get("threads"))
-    place = Place(chosen.get("out") or DEFAULT_OUT[task])
-    data = Data(task, sources, chosen, estimator)
+    place = Place(chosen.get("out") or f"{task.name}.elman")
+    data = task.data(sources, chosen, estimator)
     place.prepare(resume=bool(chosen.get("resume")), overwrite=bool(chosen.get("overwrite")))
     progress = Shown(Progress.auto(quiet=bool(chosen.get("quiet"))), estimator, place, data)
     try:

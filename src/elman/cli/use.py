@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from elman.cli import report
-from elman.cli.sources import Reading, as_inputs, require_made
-from elman.data import Table, detokenize, tokenize
-from elman.errors import DataError, OptionError
+from elman.cli.sources import Reading
+from elman.cli.tasks import TASKS, Task
+from elman.data import detokenize, tokenize
+from elman.errors import OptionError
 
 Chosen = Mapping[str, Any]
 
 
 def evaluate(path: str, source: str, chosen: Chosen) -> None:
     """Print the figures of a model on labelled data."""
-    model, reading = _loaded(path, chosen), Reading.of(chosen)
-    if model.task == "language-model":
-        figures = model.evaluate([reading.text(source)])
-    else:
-        figures = model.evaluate(_table(source, reading, model.task))
+    model, task = _loaded(path, chosen)
+    figures = task.evaluate(model, source, Reading.of(chosen), chosen)
     if chosen.get("json"):
         print(json.dumps(figures))
     else:
@@ -30,33 +28,12 @@ def evaluate(path: str, source: str, chosen: Chosen) -> None:
         print("\n".join(f"{name.replace('_', ' '):<{width}}  {value:.4f}" for name, value in figures.items()))
 
 
-def _loaded(path: str, chosen: Chosen) -> Any:
-    """The model, which reads the columns that were chosen."""
-    from elman.cli.train import set_machine
-    from elman.models import load
-
-    set_machine(chosen.get("threads"))
-    model = load(path)
-    columns = {name: chosen[name] for name in ("input", "target") if chosen.get(name) is not None}
-    if columns and model.task == "language-model":
-        raise OptionError(
-            f"--{next(iter(columns))} names a column, but a language model reads plain text; leave it out"
-        )
-    return model.set_params(**columns)
-
-
 def predict(path: str, source: str, chosen: Chosen) -> None:
     """Write one JSON object a record to standard output, or to the file --out, whole or not at all."""
-    model, reading, out = _loaded(path, chosen), Reading.of(chosen), chosen.get("out")
-    every = bool(chosen.get("probabilities"))
-    if every and model.task != "classify":
-        raise OptionError(f"--probabilities is for a classifier; {path} is a {report.TASK_NAMES[model.task]}")
-    table = _table(source, reading, model.task)
-    column = "text" if model.task == "language-model" else model.input
-    table = as_inputs(table, column, words=model.task == "tag")
-    records = {"classify": _labels, "tag": _tags, "language-model": _scores}[model.task](model, table, every)
+    model, task = _loaded(path, chosen)
+    records = task.predict(model, source, Reading.of(chosen), chosen)
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    if out is None:
+    if (out := chosen.get("out")) is None:
         for line in lines:
             sys.stdout.write(line)
         sys.stdout.flush()
@@ -66,34 +43,23 @@ def predict(path: str, source: str, chosen: Chosen) -> None:
     write_atomically(out, [line.encode() for line in lines])
 
 
-def _table(source: str, reading: Reading, task: str) -> Table:
-    require_made(reading, [source])
-    return reading.table(source, "test", task)
+def _loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
+    """The model, which reads the columns that were chosen, and its task. Raises OptionError for options of others."""
+    from elman.cli.train import set_machine
+    from elman.models import load
 
-
-def _labels(model: Any, table: Table, every: bool) -> Iterator[dict[str, Any]]:
-    rows = model.predict_proba(table)
-    for row in rows:
-        best = int(row.argmax())
-        record: dict[str, Any] = {"label": model.classes_[best], "probability": round(float(row[best]), 6)}
-        if every:
-            record["probabilities"] = {name: round(float(p), 6) for name, p in zip(model.classes_, row)}
-        yield record
-
-
-def _tags(model: Any, table: Table, every: bool) -> Iterator[dict[str, Any]]:
-    sentences = table.column(model.input)
-    for tokens, tags in zip(sentences, model.predict(table)):
-        yield {"tokens": tokens, "tags": tags}
-
-
-def _scores(model: Any, table: Table, every: bool) -> Iterator[dict[str, Any]]:
-    texts = table.column("text")
-    for place, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"{table.place(place)}: expected a text, got {type(text).__name__}")
-    for text, score in zip(texts, model.score(texts)):
-        yield {"text": text, "log_probability": score["log_probability"], "perplexity": score["perplexity"]}
+    set_machine(chosen.get("threads"))
+    model = load(path)
+    task = TASKS[model.task]
+    for other in TASKS.values():
+        for option in other.using:
+            if chosen.get(option.name) and option.name not in {own.name for own in task.using}:
+                raise OptionError(f"{option.flag} is for a {other.title}; {path} is a {task.title}")
+    columns = {name: chosen[name] for name in ("input", "target") if chosen.get(name) is not None}
+    for name in columns:
+        if name not in model.option_names():
+            raise OptionError(f"--{name} names a column, but a {task.title} reads none; leave it out")
+    return model.set_params(**columns), task
 
 
 def generate(path: str, chosen: Chosen) -> None:

@@ -1,0 +1,11 @@
+"""The tasks of the command line, a file each: what is read, said of a model, written. Loads no torch."""
+
+from __future__ import annotations
+
+from elman.cli.tasks import classify, language_model, tag
+from elman.cli.tasks.task import Data, Task
+
+TASKS: dict[str, Task] = {task.name: task for task in (language_model.TASK, classify.TASK, tag.TASK)}
+"""By the names that the command line and the model files use."""
+
+__all__ = ["TASKS", "Data", "Task"]

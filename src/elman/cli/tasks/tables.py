@@ -1,0 +1,79 @@
+"""What tasks share that learn from a table with a column of inputs and one of labels."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from elman.cli.sources import MADE_TASKS, Reading
+from elman.cli.tasks.task import Chosen, Task
+from elman.data import Table, is_made, tokenize
+from elman.errors import DataError
+
+MADE_LENGTH = 1000
+"""A rule that was learnt on short made sequences shows on long ones."""
+
+
+class TableTask(Task):
+    """Learns from one table."""
+
+    unit: ClassVar[str]
+    words: ClassVar[bool] = False
+    """True where an input is a list of words, so that plain lines are cut into words and signs."""
+
+    def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Table:
+        """The table of the one source."""
+        reading = reading.validation() if part == "valid" else reading
+        right = MADE_TASKS.get(sources[0])
+        if is_made(sources[0]) and right and right != self.name:
+            raise DataError(
+                f"{sources[0]} is made for {right}, not for {self.name}; try `elman train {right} {sources[0]}`"
+            )
+        return reading.table(sources[0], part)
+
+    def inputs(self, source: str, reading: Reading, model: Any) -> Table:
+        """A table to predict from: plain lines come under the column's name that the model reads."""
+        reading.require_made([source])
+        table, column = self.read([source], reading, "test", model), model.input
+        if table.names != ["text"] or (column == "text" and not self.words):
+            return table
+        texts: Sequence[Any] = table.columns["text"]
+        lines = [tokenize(str(text), "word") for text in texts] if self.words else list(texts)
+        return Table(table.source, {column: lines}, table.lines, table.unit)
+
+    def valid_name(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> str | None:
+        """Made data is validated by data made of its own."""
+        if chosen.get("valid") is None and is_made(sources[0]) and estimator.valid_fraction:
+            return sources[0]
+        return super().valid_name(sources, chosen, estimator)
+
+    def target(self, train: Table, estimator: Any) -> str:
+        """The column of labels."""
+        return str(estimator.target)
+
+    def check_test(self, train: Table, test: Table, estimator: Any) -> None:
+        """Raises DataError for a label (or tag) of `test` that `train` lacks."""
+        column = self.target(train, estimator)
+        known = {str(label) for entry in train.column(column) for label in _labels(entry)}
+        for place, entry in enumerate(test.column(column)):
+            for label in _labels(entry):
+                if str(label) not in known:
+                    raise DataError(
+                        f"{test.place(place)}: unknown label {str(label)[:60]!r}; {train.source} does not have it"
+                    )
+
+    def size(self, train: Table) -> str:
+        """How many records."""
+        return f"{len(train):,} {self.unit}"
+
+    def following(self, estimator: Any, model: str, source: str, words: str) -> list[str]:
+        """Judge it; and predict, from a line of text where it reads text."""
+        words = f" --length {MADE_LENGTH}" if is_made(shlex.split(source)[0]) else words
+        text = getattr(estimator, "level_", None) != "series"
+        judge, predict = super().following(estimator, model, source, words)
+        return [judge, f"echo 'The dog barks.' | elman predict {model} -" if text else predict]
+
+
+def _labels(entry: Any) -> Sequence[Any]:
+    return entry if isinstance(entry, list) else [entry]

@@ -1,0 +1,119 @@
+"""What the command line knows of a task beyond its estimator: the base that every task fills in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from elman.cli import options
+from elman.cli.options import Option
+from elman.cli.sources import Reading
+from elman.data import is_made
+from elman.models.options import OPTIONS, fields
+
+Chosen = Mapping[str, Any]
+DATA = ("DATA", "A file (.csv .tsv .jsonl .conllu .conll .txt .npz, also .gz), a folder, made:parity and its kin, or -")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a training command: what to learn from, to validate by (None: a held-out part) and to judge by."""
+
+    train: Any
+    valid: Any
+    test: Any
+    names: Sequence[str]
+    valid_name: str | None
+    test_name: str | None
+    size: str
+    """How much there is to learn from, in words."""
+    held_out: str
+    """What decides which weights are kept, in words."""
+    words: str = ""
+    """The options that other commands need to read such files."""
+
+
+class Task:
+    """One task. A file of the task subclasses this and names its one instance TASK."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """What a model of this task is called."""
+    about: ClassVar[str]
+    sources: ClassVar[Sequence[tuple[str, str]]] = (DATA,)
+    """What is named without an option in `elman train`, and a line about each; "..." takes the rest."""
+    reading: ClassVar[Sequence[Option]] = (*options.READING, *options.MADE)
+    """How files are read."""
+    using: ClassVar[Sequence[Option]] = ()
+    """Options of `elman predict` and `elman evaluate` that not every task has."""
+    held_part: ClassVar[str] = "a random"
+    """Which part of the data is held out where no --valid is given."""
+
+    def options(self) -> dict[str, Option]:
+        """Every option of `elman train TASK` by name."""
+        kind = OPTIONS[self.name]
+        own = [Option(f.name, str(f.type), f.default, f.metadata["group"], f.metadata["about"]) for f in fields(kind)]
+        return {one.name: one for one in (*options.TRAIN[:2], *own, *self.reading, *options.TRAIN[2:])}
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+    def data(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> Data:
+        """Everything that a training command reads. Raises DataError, OptionError."""
+        reading, test_name = Reading.of(chosen), chosen.get("test")
+        train = self.read(sources, reading, "train", estimator)
+        valid_name = self.valid_name(sources, chosen, estimator)
+        valid = None if valid_name is None else self.read([valid_name], reading, "valid", estimator)
+        test = None if test_name is None else self.read([test_name], reading, "test", estimator)
+        reading.require_made([sources[0], valid_name, test_name])
+        if test is not None:
+            self.check_test(train, test, estimator)
+        given = {name: chosen.get(name) for name in ("columns", "encoding", "errors")}
+        return Data(
+            train, valid, test, list(sources), valid_name, test_name, self.size(train),
+            self.held_out(valid_name, valid, estimator),
+            "".join(f" --{name} {shlex.quote(text)}" for name, text in given.items() if text),
+        )  # fmt: skip
+
+    def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Any:
+        """What `model`, an estimator, takes. part: train, valid or test."""
+        raise NotImplementedError
+
+    def valid_name(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> str | None:
+        """The source to validate by; None: a part of the data, or nothing."""
+        name: str | None = chosen.get("valid")
+        return name
+
+    def check_test(self, train: Any, test: Any, estimator: Any) -> None:
+        """Raises DataError where the model could not be judged by `test`, before hours are spent on training."""
+
+    def size(self, train: Any) -> str:
+        """How much there is to learn from, in words."""
+        raise NotImplementedError
+
+    def held_out(self, valid_name: str | None, valid: Any, estimator: Any) -> str:
+        """What decides which weights are kept, in words."""
+        if valid_name is not None:
+            return f"{valid_name}{f'; {len(valid):,} made of their own' if is_made(valid_name) else ''}"
+        if not estimator.valid_fraction:
+            return "nothing (--valid-fraction 0): the last weights are kept"
+        return f"{self.held_part} {100 * estimator.valid_fraction:g} % of the data, held out"
+
+    # -- what is said --------------------------------------------------------------------------------------------------
+    def reads(self, estimator: Any) -> str:
+        """What the model reads and gives, in words."""
+        raise NotImplementedError
+
+    def following(self, estimator: Any, model: str, source: str, words: str) -> list[str]:
+        """Commands to type next: `model` and `source` as they are typed, `words` the options to read such files."""
+        return [f"elman evaluate {model} {source}{words}", f"elman predict {model} {source}{words}"]
+
+    # -- use -----------------------------------------------------------------------------------------------------------
+    def evaluate(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Mapping[str, float]:
+        """The figures of a model on labelled data."""
+        figures: Mapping[str, float] = model.evaluate(self.read([source], reading, "test", model))
+        return figures
+
+    def predict(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Iterator[dict[str, Any]]:
+        """One record, plain data, for each that is read."""
+        raise NotImplementedError
