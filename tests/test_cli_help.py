@@ -104,7 +104,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train classify made:parity --resume --overwrite", "give one of them"),
         ("train classify made:pairty", "there is no made task made:pairty (did you mean 'parity'?)"),
         ("train classify made:copy", "made:copy is made for tag, not for classify"),
-        ("train classify made:adding", "no task for yet"),
+        ("train classify made:adding", "made:adding is made for regress, not for classify"),
         ("train language-model made:parity", "made:parity is no text"),
         ("train classify made:parity --length 9-x", "--length must be a number such as 20, or two as 1-20"),
         ("train classify made:parity --count 0", "make at least one"),

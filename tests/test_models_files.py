@@ -21,7 +21,7 @@ import torch
 from elman import cells
 from elman.cells import Cell
 from elman.errors import ModelFileError, OptionError
-from elman.models import LanguageModel, SequenceClassifier, SequenceTagger, load
+from elman.models import LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, load
 from elman.models.estimator import Estimator
 from forge import resealed, sealed, split
 
@@ -59,6 +59,10 @@ def numbers(**options: Any) -> SequenceClassifier:
     return SequenceClassifier(**{**SMALL, **options}).fit(series(), ["up", "down", "flat"] * 4)
 
 
+def amounts(**options: Any) -> SequenceRegressor:
+    return SequenceRegressor(**{**SMALL, **options}).fit(series(), [float(len(s)) for s in series()])
+
+
 def tagger(**options: Any) -> SequenceTagger:
     sizes = {"word_size": 3, "letter_size": 2, "letter_hidden_size": 3}
     return SequenceTagger(**{**SMALL, **sizes, **options}).fit(SENTENCES, TAGS)
@@ -73,6 +77,7 @@ MAKERS: dict[str, Callable[[], Estimator]] = {
     "texts by words": lambda: texts(level="word", head_sizes=(3, 5), class_weight={"animal": 2.0}, embedding_size=4),
     "series": lambda: numbers(cell=["lstm", leaky], num_layers=2, residual=True, pooling="attention", dropout=0.25),
     "series, one way": lambda: numbers(bidirectional=False, cell="lstm_peephole", class_weight="balanced"),
+    "regressor": lambda: amounts(noise=0.1, pooling="mean", head_sizes=(3,)),
     "tagger": lambda: tagger(head_sizes=(4,), num_layers=2),
     "tagger without letters": lambda: tagger(letter_hidden_size=0, cell=leaky, lower=False),
     "tagger of mixed cells": lambda: tagger(cell=["gru", "rnn"], num_layers=2, residual=True),
@@ -110,6 +115,9 @@ def said_by(model: Estimator) -> list[Any]:
     if isinstance(model, SequenceTagger):
         fresh = [["the", "Cats", "bark"], [], ["unheard"]]
         return [[p.tobytes() for p in model.predict_proba(fresh)], model.predict(fresh), model.classes_, model.spans]
+    if isinstance(model, SequenceRegressor):
+        fresh = [s[::-1] * 2 for s in series()]
+        return [model.predict(fresh).tobytes(), model.evaluate(fresh, range(len(fresh)))]
     assert isinstance(model, SequenceClassifier)
     fresh = ["a dog glows", "", "zzz"] if model.vocabulary_ else [s[::-1] * 2 for s in series()]
     return [model.predict_proba(fresh).tobytes(), model.predict(fresh), model.classes_]
@@ -320,6 +328,9 @@ RECURRENT, HEAD = ("networks", "recurrent", 0), ("options", "head_sizes")
         ("series", ("scaling", "scale"), [-1.0, 1.0], "scales above 0"),
         ("series", ("scaling", "scale"), [1e-300, 1.0], "scales above 0"),
         ("series", ("scaling", "mean"), [1e300, 0.0], "means and scales that float32 can hold"),
+        ("regressor", ("vocabularies", "numbers"), ABSENT, "the numbers must have a mean and a scale above 0"),
+        ("regressor", ("vocabularies", "numbers", "scale"), 0.0, "the numbers must have a mean and a scale above 0"),
+        ("regressor", ("vocabularies", "numbers", "mean"), 1e39, "that float32 can hold"),
         # networks
         ("tied", ("networks",), {}, "the network 'recurrent' is missing"),
         ("tied", (*RECURRENT, "hidden_size"), 5, "gives its hidden units, but the output size is 4, not 5"),

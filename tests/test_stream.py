@@ -23,7 +23,7 @@ from elman.data import make
 from elman.engine import build, plans
 from elman.engine.step import Interpreted, Step, compiled
 from elman.errors import DataError, ModelFileError, OptionError, ProgramError
-from elman.models import LanguageModel, SequenceClassifier, SequenceTagger
+from elman.models import LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.nn import Recurrent
 from elman.runtime.stream import Stream
 from forge import resealed, sealed, split
@@ -168,6 +168,15 @@ def test_a_classifier_streams_as_it_was_trained(way: str, pooling: str, tmp_path
         shares = np.exp(logits - logits.max())
         np.testing.assert_allclose(shares / shares.sum(), model.predict_proba([text])[0], atol=1e-5)
     assert stream.labels == model.classes_
+
+
+def test_a_regressor_streams_its_number(way: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    series = [rng.normal(size=(n, 2)) for n in range(3, 23)]
+    model = SequenceRegressor(bidirectional=False, hidden_size=5, epochs=1, pooling="max")
+    model.fit(series, [1000.0 + 7 * len(s) for s in series]).save(tmp_path / "m.elman")
+    stream = Stream(tmp_path / "m.elman")
+    np.testing.assert_allclose(stream.run(series[7])[-1], model.predict([series[7]]), rtol=1e-6)
 
 
 def test_series_are_scaled_as_in_training(way: str, tmp_path: Path) -> None:

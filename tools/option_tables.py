@@ -8,7 +8,7 @@ from pathlib import Path
 from elman.models.options import OPTIONS, TRAINING, EstimatorOptions, fields
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = {"language-model": "language-model.md", "classify": "classify.md", "tag": "tag.md"}
+PAGES = {task: f"{task}.md" for task in OPTIONS}
 BEGIN, END = "<!-- options: python tools/option_tables.py -->\n", "<!-- end of options -->"
 
 

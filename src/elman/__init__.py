@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from elman.cells import cell as cell
     from elman.models import LanguageModel as LanguageModel
     from elman.models import SequenceClassifier as SequenceClassifier
+    from elman.models import SequenceRegressor as SequenceRegressor
     from elman.models import SequenceTagger as SequenceTagger
     from elman.models import load as load
     from elman.nn import explain as explain
@@ -28,6 +29,7 @@ _PACKAGES = ("cells", "data", "models", "nn", "runtime", "training")
 _HOME = {
     "LanguageModel": "models",
     "SequenceClassifier": "models",
+    "SequenceRegressor": "models",
     "SequenceTagger": "models",
     "cell": "cells",
     "explain": "nn",
@@ -35,8 +37,8 @@ _HOME = {
 }
 
 __all__ = [
-    "LanguageModel", "SequenceClassifier", "SequenceTagger", "__version__", "cell", "cells", "data", "explain", "load",
-    "models", "nn", "runtime", "training",
+    "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "__version__", "cell", "cells",
+    "data", "explain", "load", "models", "nn", "runtime", "training",
 ]  # fmt: skip
 
 

@@ -9,17 +9,19 @@ if TYPE_CHECKING:
     from elman.models.classifier import SequenceClassifier
     from elman.models.language_model import LanguageModel
     from elman.models.loading import TASKS, load
+    from elman.models.regressor import SequenceRegressor
     from elman.models.tagger import SequenceTagger
 
 _HOME = {
     "LanguageModel": "language_model",
     "SequenceClassifier": "classifier",
+    "SequenceRegressor": "regressor",
     "SequenceTagger": "tagger",
     "TASKS": "loading",
     "load": "loading",
 }
 
-__all__ = ["TASKS", "LanguageModel", "SequenceClassifier", "SequenceTagger", "load"]
+__all__ = ["TASKS", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "load"]
 
 
 def __getattr__(name: str) -> Any:

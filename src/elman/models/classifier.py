@@ -4,70 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elman.data.arrays import series, wide_series
-from elman.data.batching import length_batches, pad, split
-from elman.data.embeddings import read_embeddings
 from elman.data.table import Table
-from elman.data.vocabulary import Vocabulary, tokenize
-from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor, initial_embedding, initial_linear, set_vectors
-from elman.models.inputs import MAX_STEPS, as_table, check_steps, fitting, known, listed, missing, place
+from elman.data.vocabulary import Vocabulary
+from elman.errors import DataError, OptionError
+from elman.models.inputs import known, place
 from elman.models.options import ClassifierOptions, documented
-from elman.models.restoring import scaling_from, vocabulary_from
-from elman.nn import Head, Pool, Recurrent
-from elman.nn.head import POOLINGS, last_output
+from elman.models.restoring import vocabulary_from
+from elman.models.sequence import Rows, SequenceEstimator
 from elman.runtime.document import Document
 from elman.training.metrics import accuracy, macro_f1
-from elman.training.progress import Progress
-
-LEVELS = ("auto", "char", "word", "space", "series")
-Rows = list[np.ndarray]
-
-
-class ClassifierNetwork(nn.Module):
-    """Tokens (T, B) or series (T, B, I), lengths (B) -> logits (B, V)."""
-
-    def __init__(
-        self,
-        vocabulary_size: int | None,
-        recurrent: Recurrent,
-        pooling: str,
-        head_sizes: Sequence[int],
-        classes: int,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        size = recurrent.input_size
-        self.embedding = None if vocabulary_size is None else initial_embedding(vocabulary_size, size)
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(size, device="cpu"))
-        self.register_buffer("scale", torch.ones(size, device="cpu"))
-        self.dropout = nn.Dropout(dropout)
-        self.recurrent = recurrent
-        self.pool = Pool(pooling, recurrent.output_size)
-        self.head = Head(recurrent.output_size, classes, head_sizes, dropout=dropout)
-        for module in self.head:
-            if isinstance(module, nn.Linear):
-                initial_linear(module)
-
-    def forward(self, x: Tensor, lengths: Any) -> Tensor:
-        x = (x - self.mean) / self.scale if self.embedding is None else self.dropout(self.embedding(x))
-        output, state = self.recurrent(x, lengths=lengths)
-        pooled: Tensor = self.head(self.pool(output, last_output(self.recurrent, state), lengths))
-        return pooled
 
 
 @documented
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class SequenceClassifier(ClassifierOptions, Estimator):
+class SequenceClassifier(ClassifierOptions, SequenceEstimator):
     """One label for a whole sequence.
 
     level "auto": numbers are series, texts of several words are read by words, others by characters. class_weight
@@ -75,156 +31,22 @@ class SequenceClassifier(ClassifierOptions, Estimator):
     """
 
     task: ClassVar[str] = "classify"
+    targets, monitor, maximize = "labels", "accuracy", True
 
-    vocabulary_: Vocabulary | None = dataclasses.field(init=False, repr=False)
     labels_: Vocabulary = dataclasses.field(init=False, repr=False)
-    module_: ClassifierNetwork = dataclasses.field(init=False, repr=False)
 
     def check(self) -> None:
         super().check()
-        for name, choices in (("level", LEVELS), ("pooling", ("auto", *POOLINGS))):
-            value = getattr(self, name)
-            if value not in choices:
-                raise OptionError(f"--{name} is {value!r}, which is not known{did_you_mean(str(value), choices)}")
-        self._check_whole("embedding_size", "min_count", "max_vocabulary", optional=True)
-        self._check_sizes("head_sizes")
         _weights(self.class_weight)
 
-    # -- data ----------------------------------------------------------------------------------------------------------
-    def _inputs(self, data: Any) -> tuple[list[Any], Table | str]:
-        """The raw inputs, and where they come from for messages."""
-        data = as_table(data)
-        if not isinstance(data, Table):
-            return listed(data, "the inputs"), "the inputs"
-        if self.input == "*" or "," in self.input:
-            names = [n for n in data.names if n != self.target] if self.input == "*" else self.input.split(",")
-            return list(wide_series(data, names)), data
-        return data.column(self.input), data
-
-    def _pairs(self, data: Any, labels: Any) -> tuple[list[Any], list[str], Table | str]:
-        """Inputs and labels of a table, a file, or two lists."""
-        data = as_table(data)
-        inputs, where = self._inputs(data)
-        if labels is None:
-            if not isinstance(data, Table):
-                raise DataError("labels are missing: give y beside X, or a table with a column of labels")
-            labels = data.column(self.target)
-        labels = listed(labels, "the labels")
-        if len(labels) != len(inputs):
-            raise DataError(f"there are {len(inputs)} inputs and {len(labels)} labels; each input needs one")
-        if not inputs:
-            raise DataError("there are no sequences")
-        for index, label in enumerate(labels):
-            if missing(label):
-                raise DataError(f"{place(where, index)}: the label is missing; fill it in or leave the record out")
-        return inputs, [str(label) for label in labels], where
-
-    def _find_level(self, inputs: Sequence[Any]) -> str:
-        if self.level != "auto":
-            return self.level
-        if not isinstance(inputs[0], str):
-            return "series"
-        texts = [text for text in inputs[:1000] if isinstance(text, str)]
-        return "word" if np.mean([len(text.split()) for text in texts]) >= 3 else "char"
-
-    def _sequences(self, inputs: Sequence[Any], where: Table | str, channels: int | None = None) -> list[Any]:
-        """Every input as its tokens, or as a series (T, I) of so many channels."""
-        found = self._series(inputs, where, channels) if self.level_ == "series" else self._tokens(inputs, where)
-        check_steps([len(sequence) for sequence in found], where)
-        return found
-
-    def _tokens(self, inputs: Sequence[Any], where: Table | str) -> list[Any]:
-        odd = next((i for i, text in enumerate(inputs) if not isinstance(text, str)), None)
-        if odd is not None:
-            kind = type(inputs[odd]).__name__
-            raise DataError(f"{place(where, odd)}: expected a text, got {kind}; --level series reads numbers")
-        texts = [text.lower() for text in inputs] if self.lower else inputs
-        return list(texts) if self.level_ == "char" else [tokenize(text, self.level_) for text in texts]
-
-    def _series(self, inputs: Sequence[Any], where: Table | str, channels: int | None) -> Rows:
-        if inputs and isinstance(inputs[0], str):
-            raise DataError(
-                f"{place(where, 0)}: expected a series of numbers, got a text; --input names the column of the series"
-            )
-        rows: Rows = list(series(inputs, where))
-        if channels is not None and rows and rows[0].shape[1] != channels:
-            raise DataError(f"the series have {rows[0].shape[1]} channels; the model was trained on {channels}")
-        return rows
-
-    def _rows(self, sequences: list[Any]) -> Rows:
-        """Every sequence as numbers: token numbers (T,) or a series (T, I)."""
-        return sequences if self.vocabulary_ is None else [self.vocabulary_.encode(tokens) for tokens in sequences]
-
-    def _read(self, data: Any) -> Rows:
-        """Unlabelled data as numbers."""
-        self._need_fit()
-        return self._rows(self._sequences(*self._inputs(data), self._channels))
-
-    @property
-    def _channels(self) -> int | None:
-        return self.module_.recurrent.input_size if self.vocabulary_ is None else None
-
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        valid: Any = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> SequenceClassifier:
-        """Learn from X and labels y (lists), a Table, or a Path with the columns `input` and `target`.
-
-        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
-        """
-        self.check()
-        self.__dict__.pop("module_", None)
-        inputs, labels, where = self._pairs(X, y)
-        self.level_ = self._find_level(inputs)
-        self.labels_ = Vocabulary.build([labels], unknown=None)
+    def _learn_targets(self, targets: Sequence[Any], where: Table | str) -> None:
+        self.labels_ = Vocabulary.build([[str(label) for label in targets]], unknown=None)
         if len(self.labels_) < 2:
-            raise DataError(f"all labels are {labels[0]!r}; a classifier needs two or more")
-        learn, numbers = self._sequences(inputs, where), self._numbers(labels, where)
-        held, held_numbers = list[Any](), numbers[:0]
-        if valid is not None:
-            inputs, labels, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
-            channels = learn[0].shape[1] if self.level_ == "series" else None
-            held, held_numbers = self._sequences(inputs, where, channels), self._numbers(labels, where)
-        elif self.valid_fraction:
-            kept, out = split(len(learn), self.valid_fraction, self.seed)
-            held, held_numbers = [learn[i] for i in out], numbers[out]
-            learn, numbers = [learn[i] for i in kept], numbers[kept]
-        self._begin(learn)
-        rows, held = self._rows(learn), self._rows(held)
-        if self.vocabulary_ is None:
-            self._scale(rows)
-        trainee = _Trainee(self, rows, numbers, held, held_numbers)
-        self._train(trainee, [*rows, *held, numbers, held_numbers], folder, resume, progress)
-        return self
+            raise DataError(f"all labels are {str(targets[0])!r}; a classifier needs two or more")
 
-    def _begin(self, learn: Sequence[Any]) -> None:
-        """The vocabulary of the sequences to learn from, and a new network for them."""
-        self.vocabulary_, vectors = None, None
-        if self.level_ != "series":
-            least = self.min_count or (1 if self.level_ == "char" else 2)
-            self.vocabulary_ = Vocabulary.build(learn, min_count=least, max_size=self.max_vocabulary)
-        if self.embeddings is not None:
-            vectors = self._vectors()
-        size = learn[0].shape[1] if self.vocabulary_ is None else self._embedding_size(vectors)
-        with self._seeded():
-            self._build(
-                Recurrent(
-                    self.cell, size, self.hidden_size, self.num_layers,
-                    bidirectional=self.bidirectional, **self._layer_options(),
-                )
-            )  # fmt: skip
-        self.module_.to(self.device)
-        if vectors is not None and self.module_.embedding is not None:
-            set_vectors(self.module_.embedding, vectors)
-
-    def _numbers(self, labels: Sequence[str], where: Table | str) -> np.ndarray:
+    def _numbers(self, targets: Sequence[Any], where: Table | str) -> np.ndarray:
+        labels = [str(label) for label in targets]
         for i, label in enumerate(labels):
             if label not in self.labels_:
                 raise DataError(
@@ -233,39 +55,18 @@ class SequenceClassifier(ClassifierOptions, Estimator):
                 )
         return self.labels_.encode(labels)
 
-    def _vectors(self) -> np.ndarray:
-        """The vectors of the embeddings file for the vocabulary (V, D)."""
-        if self.vocabulary_ is None:
-            raise OptionError("--embeddings is for texts, but the sequences are series of numbers")
-        matrix, _ = read_embeddings(str(self.embeddings), self.vocabulary_)
-        if self.embedding_size not in (None, matrix.shape[1]):
-            raise OptionError(
-                f"{self.embeddings} has vectors of {matrix.shape[1]}; set --embedding-size {matrix.shape[1]}"
-            )
-        return matrix
+    @property
+    def _outputs(self) -> int:
+        return len(self.labels_)
 
-    def _embedding_size(self, vectors: np.ndarray | None) -> int:
-        if vectors is not None:
-            return int(vectors.shape[1])
-        return self.embedding_size or (32 if self.level_ == "char" else 100)
+    def _begin(self, learn: Sequence[Any], numbers: np.ndarray) -> None:
+        super()._begin(learn, numbers)
+        weights = self.class_weights(numbers)
+        self._class_weights = None if weights is None else weights.to(self.device)
 
-    def _build(self, recurrent: Recurrent) -> None:
-        words = self.level_ in ("word", "space")
-        pooling = self.pooling if self.pooling != "auto" else "max" if words else "last"
-        tokens = None if self.vocabulary_ is None else len(self.vocabulary_)
-        self.module_ = ClassifierNetwork(tokens, recurrent, pooling, self.head_sizes, len(self.labels_), self.dropout)
-
-    def _scale(self, rows: Rows) -> None:
-        """Channels to mean 0 and variance 1 over the training data; the numbers are kept in the model."""
-        every = np.concatenate(rows).astype(np.float64)
-        mean, deviation = every.mean(0), every.std(0)
-        # A constant channel stays as it is; "constant" is what float32 cannot tell apart, so that units do not matter.
-        constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-30)
-        self._set_scaling(mean, np.where(constant, 1.0, deviation))
-
-    def _set_scaling(self, mean: np.ndarray, scale: np.ndarray) -> None:
-        self.module_.mean.copy_(torch.from_numpy(mean))
-        self.module_.scale.copy_(torch.from_numpy(scale))
+    def _loss(self, outputs: Tensor, numbers: Tensor) -> Tensor:
+        """Cross-entropy of logits (B, V), nats, each class by its weight."""
+        return nn.functional.cross_entropy(outputs, numbers, self._class_weights)
 
     # -- use -----------------------------------------------------------------------------------------------------------
     @property
@@ -273,40 +74,21 @@ class SequenceClassifier(ClassifierOptions, Estimator):
         """The labels, in the order of `predict_proba`'s columns."""
         return list(self.labels_.tokens)
 
-    @torch.no_grad()
-    def _logits(self, rows: Rows) -> np.ndarray:
-        """(N, V); sequences of similar length are read together."""
-        result = np.zeros((len(rows), len(self.labels_)), np.float32)
-        lengths = np.array([len(row) for row in rows], np.int64)
-        # Long sequences in small batches: a step of a sequence costs about four numbers a unit, at most 1 GiB in all.
-        most = min(MAX_STEPS, (1 << 26) // self.module_.recurrent.output_size)
-        for batch in fitting(length_batches(lengths, 256, seed=0, epoch=0, shuffle=False), lengths, most):
-            x, ends = pad([rows[i] for i in batch])
-            result[batch] = self.module_(as_tensor(x, self.module_.mean), ends).cpu().numpy()
-        return result
-
     def predict_proba(self, X: Any) -> np.ndarray:
         """(N, V) probabilities of the classes, in the order of `classes_`."""
-        return torch.from_numpy(self._logits(self._read(X))).double().softmax(1).numpy()
+        return torch.from_numpy(self._output(self._read(X))).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> list[str]:
         """The likeliest label of each sequence."""
-        logits = self._logits(self._read(X))
+        logits = self._output(self._read(X))
         return self.labels_.decode(logits.argmax(1))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Accuracy."""
         return self.evaluate(X, y)["accuracy"]
 
-    def evaluate(self, X: Any, y: Any = None) -> dict[str, float]:
-        """loss (nats per sequence), accuracy, macro_f1."""
-        self._need_fit()
-        inputs, labels, where = self._pairs(X, y)
-        rows = self._rows(self._sequences(inputs, where, self._channels))
-        return self._figures(rows, self._numbers(labels, where))
-
     def _figures(self, rows: Rows, numbers: np.ndarray) -> dict[str, float]:
-        logits = torch.from_numpy(self._logits(rows)).double()
+        logits = torch.from_numpy(self._output(rows)).double()
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(numbers))
         found = logits.argmax(1).numpy()
         return {"loss": float(loss), "accuracy": accuracy(numbers, found), "macro_f1": macro_f1(numbers, found)}
@@ -326,24 +108,12 @@ class SequenceClassifier(ClassifierOptions, Estimator):
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
-        found = {"labels": self.labels_.to_json_data(), "level": {"level": self.level_}}
-        return found if self.vocabulary_ is None else found | {"tokens": self.vocabulary_.to_json_data()}
-
-    def _scaling(self) -> dict[str, list[float]]:
-        if self.vocabulary_ is not None:
-            return {}
-        return {"mean": self.module_.mean.tolist(), "scale": self.module_.scale.tolist()}
+        return super()._vocabularies() | {"labels": self.labels_.to_json_data()}
 
     def _restore(self, doc: Document) -> None:
         self.class_weight = _weights(self.class_weight)
         self.labels_ = vocabulary_from(doc, "labels")
-        self.level_ = doc.vocabularies.get("level", {}).get("level", "")
-        if self.level_ not in LEVELS[1:] or self.level not in ("auto", self.level_):
-            raise DataError("the level of the tokens is not known, or not the one of the options")
-        self.vocabulary_ = None if self.level_ == "series" else vocabulary_from(doc, "tokens", "unknown")
-        self._build(self._recurrent_from(doc, None if self.vocabulary_ is None else self.embedding_size))
-        if self.vocabulary_ is None:
-            self._set_scaling(*scaling_from(doc, self.module_.recurrent.input_size))
+        super()._restore(doc)
 
 
 def _weights(given: Any) -> dict[str, float] | str | None:
@@ -362,32 +132,3 @@ def _weights(given: Any) -> dict[str, float] | str | None:
     if not found or not all(0 < weight < np.inf for weight in found.values()):
         raise OptionError(f"--class-weight is {given!r}; it can be 'balanced', or weights above 0 by label")
     return found
-
-
-class _Trainee:
-    """What the loop trains: shuffled batches of sequences of similar length."""
-
-    unit = "sequences"
-    monitor = "accuracy"
-    maximize = True
-
-    def __init__(
-        self, model: SequenceClassifier, rows: Rows, numbers: np.ndarray, held: Rows, held_numbers: np.ndarray
-    ) -> None:
-        self.model, self.module = model, model.module_
-        self.rows, self.numbers, self.held, self.held_numbers = rows, numbers, held, held_numbers
-        self.lengths = np.array([len(row) for row in rows], np.int64)
-        self.weights = model.class_weights(numbers)
-
-    def epoch(self, number: int) -> list[np.ndarray]:
-        batches = length_batches(self.lengths, self.model.batch_size, seed=self.model.seed, epoch=number)
-        return fitting(batches, self.lengths)
-
-    def loss(self, batch: np.ndarray, carry: Any) -> tuple[Tensor, int, None]:
-        x, lengths = pad([self.rows[i] for i in batch])
-        logits = self.module(as_tensor(x, self.module.mean), lengths)
-        weights = None if self.weights is None else self.weights.to(logits.device)
-        return nn.functional.cross_entropy(logits, as_tensor(self.numbers[batch], logits), weights), len(batch), None
-
-    def validate(self) -> dict[str, float]:
-        return self.model._figures(self.held, self.held_numbers) if self.held else {}

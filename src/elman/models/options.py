@@ -84,8 +84,8 @@ class LanguageModelOptions(EstimatorOptions):
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class ClassifierOptions(EstimatorOptions):
-    """What a classifier of sequences takes."""
+class SequenceOptions(EstimatorOptions):
+    """What every estimator of whole sequences takes."""
 
     level: str = option("auto", DATA, "Tokens: char, word, space, or series (numbers); auto looks at the data")
     bidirectional: bool = option(True, MODEL, "Read the sequence in both directions")
@@ -94,9 +94,7 @@ class ClassifierOptions(EstimatorOptions):
         None, MODEL, "Numbers a token enters as; default 100 for words, 32 for characters"
     )
     head_sizes: Sequence[int] = option((), MODEL, "Units of layers before the output, such as 64,32")
-    class_weight: str | Mapping[str, float] | None = option(
-        None, TRAINING, "How much a class counts: balanced, or label=weight,label=weight"
-    )
+    noise: float = option(0.0, TRAINING, "Deviation of noise added to scaled series while learning")
     lower: bool = option(False, DATA, "Ignore case")
     min_count: int | None = option(None, DATA, "Tokens seen less often become <unk>; default 2 for words, else 1")
     max_vocabulary: int | None = option(None, DATA, "Keep only so many tokens, the most frequent")
@@ -104,9 +102,29 @@ class ClassifierOptions(EstimatorOptions):
     input: str = option(
         "text", DATA, "The column to read; a,b,c or * (all but the target): numbers, the steps of a series"
     )
-    target: str = option("label", DATA, "The column of labels")
+    target: str = option("target", DATA, "The column of what is to be learnt")
     epochs: int = option(20, TRAINING, "Passes over the data")
     patience: int | None = option(5, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class ClassifierOptions(SequenceOptions):
+    """What a classifier of sequences takes."""
+
+    class_weight: str | Mapping[str, float] | None = option(
+        None, TRAINING, "How much a class counts: balanced, or label=weight,label=weight"
+    )
+    target: str = option("label", DATA, "The column of labels")
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class RegressorOptions(SequenceOptions):
+    """What a regressor of sequences takes."""
+
+    input: str = option(
+        "series", DATA, "The column to read; a,b,c or * (all but the target): numbers, the steps of a series"
+    )
+    target: str = option("target", DATA, "The column of numbers")
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -132,6 +150,7 @@ class TaggerOptions(EstimatorOptions):
 OPTIONS: dict[str, type[EstimatorOptions]] = {
     "language-model": LanguageModelOptions,
     "classify": ClassifierOptions,
+    "regress": RegressorOptions,
     "tag": TaggerOptions,
 }
 """The options of each task, by its name."""

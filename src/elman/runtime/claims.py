@@ -59,7 +59,7 @@ def level(document: Document) -> str:
         return "word"
     where = document.options if document.task == "language-model" else document.vocabularies.get("level", {})
     found = where.get("level")
-    if found not in ("char", "word", "space") and (found, document.task) != ("series", "classify"):
+    if found not in ("char", "word", "space") and not (found == "series" and document.task in ("classify", "regress")):
         raise ModelFileError(f"the level of its tokens is not known: {short(found)}")
     return str(found)
 
@@ -75,8 +75,18 @@ def scaling(document: Document, channels: int) -> tuple[Floats, Floats]:
     return mean, scale
 
 
+def numbers(document: Document) -> tuple[float, float]:
+    """(mean, scale) of a regressor's numbers."""
+    found = document.vocabularies.get("numbers", {})
+    mean, scale = found.get("mean"), found.get("scale")
+    largest = float(np.finfo(np.float32).max)
+    if type(mean) is not float or type(scale) is not float or not (abs(mean) <= largest and 0 < scale <= largest):
+        raise ModelFileError("the numbers must have a mean, and a scale above 0, that float32 can hold")
+    return mean, scale
+
+
 def pooling(document: Document, level: str) -> str:
-    """How a classifier's steps become one: last, mean, sum or max."""
+    """How the steps of a classifier or regressor become one: last, mean, sum or max."""
     chosen = document.options.get("pooling")
     if chosen == "auto":
         return "max" if level in ("word", "space") else "last"

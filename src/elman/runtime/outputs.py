@@ -11,6 +11,9 @@ from elman.runtime import claims
 from elman.runtime.claims import Array, Floats
 from elman.runtime.document import Document
 
+POOLED = ("classify", "regress")
+"""Tasks whose answer is about all steps so far."""
+
 
 class Head:
     """From the outputs of the layers, a step each, to logits (size,)."""
@@ -18,7 +21,7 @@ class Head:
     def __init__(self, document: Document, tensors: Mapping[str, Array], level: str, size: int) -> None:
         width = document.networks["recurrent"][-1].output_size
         self.size = size
-        self.pooling = claims.pooling(document, level) if document.task == "classify" else "every"
+        self.pooling = claims.pooling(document, level) if document.task in POOLED else "every"
         if document.task == "language-model":
             tied = "output.weight" not in tensors
             names = [("embedding.weight" if tied else "output.weight", "output.bias", size)]
@@ -35,6 +38,10 @@ class Head:
             matrix, vector = (claims.weight(tensors, name, shape) for name, shape in shapes)
             self._layers.append((matrix, vector, np.zeros(units, np.float32)))
             width = units
+        if document.task == "regress":  # its last layer gives numbers in deviations from the mean
+            mean, scale = claims.numbers(document)
+            matrix, vector, made = self._layers[-1]
+            self._layers[-1] = (matrix * np.float32(scale), vector * np.float32(scale) + np.float32(mean), made)
 
     def reset(self) -> None:
         """Back to before the first step."""

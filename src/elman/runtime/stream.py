@@ -20,7 +20,12 @@ from elman.runtime.inputs import Input, Numbers, input_of
 from elman.runtime.layers import Running, Stack
 from elman.runtime.outputs import Head
 
-NETWORKS = {"language-model": {"recurrent"}, "classify": {"recurrent"}, "tag": {"recurrent", "characters"}}
+NETWORKS = {
+    "language-model": {"recurrent"}, "classify": {"recurrent"}, "regress": {"recurrent"},
+    "tag": {"recurrent", "characters"},
+}  # fmt: skip
+LABELS = {"classify": "labels", "tag": "tags"}
+"""The vocabulary of a task's outputs, where they are not tokens (a language model) or a number (a regressor)."""
 
 
 class Stream:
@@ -28,9 +33,9 @@ class Stream:
 
     step(x): a token (its text or number), a word, or a vector (I,) -> what the network puts out there: a language model
     the logits of the next token (V,), a tagger those of the word's tag, a classifier those of the classes given all
-    steps so far. threads: how many may work on a step; more than one pays for large layers whose steps follow each
-    other without a pause; None: as many as the process may use. Raises ModelFileError for a file that cannot be
-    streamed: networks that read both directions need the whole sequence first.
+    steps so far, a regressor its number (1,). threads: how many may work on a step; more than one pays for large
+    layers whose steps follow each other without a pause; None: as many as the process may use. Raises ModelFileError
+    for a file that cannot be streamed: networks that read both directions need the whole sequence first.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = 1) -> None:
@@ -53,14 +58,12 @@ class Stream:
             )
         self.task, self.input_size = document.task, layers[0].input_size
         self.level = claims.level(document)
-        self.labels = (
-            [] if self.task == "language-model"
-            else claims.tokens(document, "tags" if self.task == "tag" else "labels")
-        )  # fmt: skip
+        self.labels = claims.tokens(document, LABELS[self.task]) if self.task in LABELS else []
         made = input_of(document, tensors, self.level, self.input_size)
         self._input: Input = made
         self.tokens = [] if isinstance(made, Numbers) else made.tokens
-        self._head = Head(document, tensors, self.level, len(self.labels or self.tokens))
+        outputs = 1 if self.task == "regress" else len(self.labels or self.tokens)
+        self._head = Head(document, tensors, self.level, outputs)
         self._layers = [
             Running.of(layer, tensors, ("recurrent", k, "forward"), threads) for k, layer in enumerate(layers)
         ]
