@@ -1,4 +1,4 @@
-"""The layers on eight shapes beside torch.nn's and onnxruntime, as shares of the processor's peak, beside the targets.
+"""The layers on eight shapes beside torch.nn's, onnxruntime and jax, as shares of the peak, beside the targets.
 
     python benchmarks/speed/table.py [--cell lstm,gru,rnn] [--shape T,B,I,H ...] [--threads 2,1] [--backend auto]
 
@@ -29,7 +29,7 @@ TARGETS: dict[Shape, dict[str, tuple[float, float, float]]] = {
     (1000, 8, 32, 256): {"lstm": (83, 1.4, 1.3), "gru": (80, 8.0, 2.4), "rnn": (78, 7.8, 7.0)},
 }
 HEADER = (
-    "T,B,I,H", "cell", "threads", "training, ms", "of peak (target)", "x torch (target)",
+    "T,B,I,H", "cell", "threads", "training, ms", "of peak (target)", "x torch (target)", "x jax",
     "inference, ms", "of peak", "x torch", "x onnxruntime", "x the better (target)",
 )  # fmt: skip
 
@@ -55,6 +55,7 @@ def row(train: Measured, infer: Measured) -> list[str]:
         report.quartiles(train.milliseconds),
         beside(None if train.share is None else 100 * train.share, share, ".0f", " %"),
         beside(train.against("torch"), torchs, ".2f"),
+        report.number(train.against("jax"), ".2f"),
         report.quartiles(infer.milliseconds),
         report.percent(infer.share),
         report.number(infer.against("torch"), ".2f"),
@@ -80,7 +81,7 @@ def main() -> None:
                     steps, batch, inputs, hidden = map(int, shape.split(","))
                     task = Task(named(name), steps, batch, inputs, hidden, train)
                     print(f"{task.title}, threads: {threads}", file=sys.stderr)
-                    rivals = ("torch",) if train else ("torch", "onnxruntime")
+                    rivals = ("torch", "jax") if train else ("torch", "onnxruntime")
                     both.append(measure(task, threads, options.repeats, backend=options.backend, rivals=rivals))
                 rows.append(row(*both))
                 results += both

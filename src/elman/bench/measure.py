@@ -26,7 +26,8 @@ class Measured:
     backend: str
     """elman's, that ran."""
     times: Times
-    peak_flops: int
+    peak: float
+    """Operations a second that the processor did at most, on as many threads."""
     missing: dict[str, str]
     """Why a rival was not timed: not installed, or results that disagree."""
 
@@ -42,10 +43,8 @@ class Measured:
 
     @property
     def share(self) -> float | None:
-        """Of the processor's peak on as many threads, measured in the same turns."""
-        if OWN not in self.times or PEAK not in self.times:
-            return None
-        return ratio(self.times, PEAK, OWN) * self.task.flops / self.peak_flops
+        """Of the processor's peak on as many threads: the fastest turn of it so far in this process."""
+        return None if self.gflops is None or not self.peak else 1e9 * self.gflops / self.peak
 
     def against(self, *names: str) -> float | None:
         """How many times as fast elman is as the rival, the fastest of several; above 1, elman is faster."""
@@ -78,7 +77,7 @@ def measure(
         if top is not None:
             runs[PEAK] = top
         times = turns(runs, repeats) if OWN in runs else {}
-        return Measured(task, threads, ran_by(layer, task), times, top.flops if top else 0, missing)
+        return Measured(task, threads, ran_by(layer, task), times, top.rate if top else 0.0, missing)
     finally:
         torch.set_num_threads(before)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from elman.engine import build
@@ -37,18 +38,30 @@ extern "C" float multiply_add(long rounds, float factor, float summand) {
 """
 
 
+WARM_UP = 5
+
+
 class Peak:
-    """Calling it keeps `threads` threads multiplying and adding; `flops` is the work of a call."""
+    """Calling it keeps `threads` threads multiplying and adding; `flops` is the work of a call.
+
+    rate: operations a second of the fastest call so far. On a shared machine one of the threads often waits for its
+    core: a call that did not is what the processor can do, and the median of a few is not.
+    """
 
     def __init__(self, threads: int, kernel: ctypes.CDLL) -> None:
         self._count, self._kernel = threads, kernel
         self._threads = ThreadPoolExecutor(threads)
         self.flops: int = threads * ROUNDS * kernel.flops_of_a_round()
+        self.rate = 0.0
+        for _ in range(WARM_UP):
+            self()
 
     def __call__(self) -> None:
         """The threads run beside each other: ctypes gives the interpreter's lock away meanwhile."""
+        start = time.perf_counter()
         for _ in self._threads.map(self._run, range(self._count)):
             pass
+        self.rate = max(self.rate, self.flops / (time.perf_counter() - start))
 
     def _run(self, _: int) -> None:
         self._kernel.multiply_add(ROUNDS, 0.5, 0.5)  # the sums go to 1: neither infinite nor denormal

@@ -137,7 +137,7 @@ def as_data(results: Iterable[Measured]) -> dict[str, Any]:
                 "threads": r.threads,
                 "backend": r.backend,
                 "flops": r.task.flops,
-                "peak_flops": r.peak_flops,
+                "peak": r.peak,
                 "seconds": r.times,
                 "missing": r.missing,
                 "share_of_peak": r.share,

@@ -23,7 +23,7 @@ LARGEST = 1 << 30
 """Numbers in the input or the output: 4 GiB."""
 EXPLAINED = """\
 pass: training is forward and backward with all gradients, inference forward without gradients; ms: the median turn.
-of peak: matrix products a second as a share of the multiply-adds that the processor did in the same turns.
+of peak: matrix products a second as a share of the most multiply-adds that the processor did meanwhile.
 x NAME: how many times as long NAME took; above 1, elman is faster. Every result is first compared with float64."""
 
 

@@ -1,0 +1,45 @@
+"""Sequential MNIST: a digit from its 784 pixels, one a step, as they stand or in one fixed random order: test accuracy.
+
+    python benchmarks/quality/mnist.py ../shared/data/mnist [permuted]
+
+Published: LSTM 98.9 % and 90.2 % permuted, small GRU 96.2 % and 87.3 %. Those read the last state; here the states are
+averaged over the steps, so that the gradient reaches every step at once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from pathlib import Path
+
+import numpy as np
+from report import report
+
+from elman.models import SequenceClassifier
+from elman.training.progress import Progress
+
+PERMUTATION = np.random.default_rng(92916).permutation(784)
+
+
+def read(folder: str, name: str, order: np.ndarray | slice) -> tuple[list[np.ndarray], list[str]]:
+    """The images as series (784, 1) of numbers from 0 to 1, and their labels."""
+    images = gzip.decompress((Path(folder) / f"{name}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((Path(folder) / f"{name}-labels-idx1-ubyte.gz").read_bytes())
+    pixels = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 784)[:, order].astype(np.float32) / 255
+    return list(pixels[..., None]), [str(label) for label in labels[8:]]
+
+
+def main(folder: str, kind: str = "sequential") -> None:
+    order = PERMUTATION if kind == "permuted" else slice(None)
+    model = SequenceClassifier(
+        cell="gru", hidden_size=128, bidirectional=False, pooling="mean", batch_size=64, lr=2e-3, schedule="cosine",
+        epochs=10, valid_fraction=0.05, patience=None, seed=1,
+    )  # fmt: skip
+    model.fit(*read(folder, "train", order), progress=Progress.auto())
+    target = "0.92 or more" if kind == "permuted" else "0.985 or more"
+    report(f"{kind} MNIST, test accuracy", model.score(*read(folder, "t10k", order)), target, model)
+    model.save(f"mnist-{kind}.elman")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
