@@ -41,19 +41,34 @@ def pad(sequences: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], Indice
 
 
 def length_batches(
-    lengths: npt.ArrayLike, batch_size: int, *, seed: int, epoch: int, shuffle: bool = True
+    lengths: npt.ArrayLike,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    shuffle: bool = True,
+    groups: npt.ArrayLike | None = None,
 ) -> list[Indices]:
     """Batches of indices of sequences with similar lengths, every index once; the same arguments give the same batches.
 
     Shuffled, cut into pools of some batches, sorted by length inside the pool, then the batches shuffled. Without
-    `shuffle`: all sorted by length.
+    `shuffle`: all sorted by length. groups: 0, the rising ends of parts that are to be read one after the other (the
+    shards of a `Store`), in random order; a batch is of one part.
     """
     _check_batch_size(batch_size)
     sizes = np.asarray(lengths)
     if not shuffle:
         return _cut(np.argsort(sizes, kind="stable"), batch_size)
     generator = random(seed, epoch)
-    order = generator.permutation(len(sizes))
+    if groups is None:
+        return _shuffled(np.arange(len(sizes)), sizes, batch_size, generator)
+    ends = np.asarray(groups)
+    parts = [np.arange(ends[k], ends[k + 1]) for k in generator.permutation(len(ends) - 1)]
+    return [batch for part in parts for batch in _shuffled(part, sizes, batch_size, generator)]
+
+
+def _shuffled(indices: Indices, sizes: Indices, batch_size: int, generator: np.random.Generator) -> list[Indices]:
+    order = indices[generator.permutation(len(indices))]
     batches: list[Indices] = []
     for pool in _cut(order, batch_size * _POOL):
         batches += _cut(pool[np.argsort(sizes[pool], kind="stable")], batch_size)

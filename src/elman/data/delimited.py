@@ -13,25 +13,25 @@ from elman.errors import DataError
 _FIELD_LIMIT = 2**31 - 1  # the csv module's own limit of 128 KiB a field is process-wide and too small for documents
 
 
-def read_csv(text: str, source: str, columns: Sequence[str] | None) -> Table:
+def read_csv(text: str, source: str, columns: Sequence[str] | None, first: int = 1) -> Table:
     """Comma-separated values (RFC 4180): fields in double quotes may hold commas, quotes (doubled) and line ends."""
-    return _table(_csv_rows(text, source), source, columns, "put a field that holds a comma in double quotes")
+    return _table(_csv_rows(text, source, first), source, columns, "put a field that holds a comma in double quotes")
 
 
-def read_tsv(text: str, source: str, columns: Sequence[str] | None) -> Table:
+def read_tsv(text: str, source: str, columns: Sequence[str] | None, first: int = 1) -> Table:
     """Tab-separated values: a record is one line, a tab always ends a field.
 
     Quotes are plain characters, but a field that is wholly in double quotes, as spreadsheets write them, loses those.
     """
-    return _table(_tsv_rows(text), source, columns, "in a .tsv a tab ends the field and a line end the record")
+    return _table(_tsv_rows(text, first), source, columns, "in a .tsv a tab ends the field and a line end the record")
 
 
-def _csv_rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(text: str, source: str, first: int) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each row; blank lines are skipped."""
     before = csv.field_size_limit(_FIELD_LIMIT)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # strict: an unclosed quote is an error
-        line = 1
+        line = first
         while True:
             try:
                 row = next(reader, None)
@@ -41,7 +41,7 @@ def _csv_rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
                 return
             if row:
                 yield line, row
-            line = reader.line_num + 1
+            line = reader.line_num + first
     finally:
         csv.field_size_limit(before)
 
@@ -53,8 +53,8 @@ def _csv_reason(error: csv.Error) -> str:
     return f'text follows a closing double quote ({error}); inside a quoted field write a quote as ""'
 
 
-def _tsv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.split("\n"), 1):
+def _tsv_rows(text: str, first: int) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(text.split("\n"), first):
         line = line.removesuffix("\r")
         if line:
             yield number, [_unquoted(field) for field in line.split("\t")]

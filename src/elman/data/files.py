@@ -146,27 +146,32 @@ def read_raw_text(path: PathLike, *, encoding: str = "utf-8", errors: str = "str
     """A whole text file with its line ends as they are, without a leading byte-order mark."""
     check_encoding(encoding, errors)
     name, data = display(path), read_bytes(path)
-    if data[:2] == b"\x1f\x8b":
+    text = decoded(data, name, encoding=encoding, errors=errors)
+    if not text:
+        raise DataError(f"{name} is empty; it must hold at least one record")
+    return text
+
+
+def decoded(data: bytes, name: str, *, encoding: str, errors: str, first: int = 1) -> str:
+    """Bytes of the file `name` from line `first` on as text, without a leading byte-order mark."""
+    if first == 1 and data[:2] == b"\x1f\x8b":
         raise DataError(f"{name} is packed with gzip; give it a name ending in .gz, or unpack it with gunzip")
     try:
         text = data.decode(encoding, errors)
     except UnicodeDecodeError as error:
-        _refuse_bytes(name, data, error)
+        _refuse_bytes(name, data, error, first)
     except UnicodeError as error:
         raise DataError(f"{name} is not {encoding}: {error}; name its encoding with --encoding") from None
-    text = text.removeprefix("\ufeff")
-    if not text:
-        raise DataError(f"{name} is empty; it must hold at least one record")
     if (at := text.find("\0")) >= 0:
-        line = text.count("\n", 0, at) + 1
+        line = text.count("\n", 0, at) + first
         hint = "if it is UTF-16 say --encoding utf-16, else remove the byte"
         raise DataError(f"{name}, line {line}: there is a NUL byte, which text cannot hold; {hint}")
-    return text
+    return text.removeprefix("\ufeff") if first == 1 else text
 
 
-def _refuse_bytes(name: str, data: bytes, error: UnicodeDecodeError) -> NoReturn:
+def _refuse_bytes(name: str, data: bytes, error: UnicodeDecodeError, first: int) -> NoReturn:
     start = error.start
-    line = data.count(b"\n", 0, start) + 1
+    line = data.count(b"\n", 0, start) + first
     column = start - (data.rfind(b"\n", 0, start) + 1) + 1
     guess = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
     raise DataError(
@@ -182,5 +187,9 @@ def read_text(path: PathLike, *, encoding: str = "utf-8", errors: str = "strict"
 
     Raises DataError for a file that is missing, empty, unreadable, damaged, holds a NUL, or is not in `encoding`.
     """
-    text = read_raw_text(path, encoding=encoding, errors=errors)
+    return with_newlines(read_raw_text(path, encoding=encoding, errors=errors))
+
+
+def with_newlines(text: str) -> str:
+    """Every line end as a newline."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

@@ -20,12 +20,15 @@ _KINDS = {
 }
 
 
-def read_json_lines(text: str, source: str) -> Table:
-    """The records of a JSON Lines text; blank lines are skipped. DataError names the line that is not such a record."""
+def read_json_lines(text: str, source: str, first: int = 1) -> Table:
+    """The records of a JSON Lines text, from line `first` of a file on; blank lines are skipped.
+
+    DataError names the line that is not such a record.
+    """
     columns: dict[str, list[Any]] = {}
     lines: list[int] = []
     decode = msgspec.json.Decoder().decode
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), first):
         if not line.strip():
             continue
         try:

@@ -27,9 +27,9 @@ from elman.errors import DataError, did_you_mean
 __all__ = ["Table", "read_table", "read_text", "series", "wide_series"]
 
 
-def read_lines(text: str, source: str) -> Table:
+def read_lines(text: str, source: str, first: int = 1) -> Table:
     """One record a line, in the column `text`; blank lines are skipped."""
-    kept = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    kept = [(number, line) for number, line in enumerate(text.split("\n"), first) if line.strip()]
     if not kept:
         raise DataError(f"{source} holds no records; it needs at least one line of text")
     return Table(source, {"text": [line for _, line in kept]}, [number for number, _ in kept])
