@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elman.data import Table, is_made, make, read_table, read_text
+from elman.data.pieces import Pieces, is_large
 from elman.errors import OptionError
 
 LENGTH, TRAIN_COUNT, TEST_COUNT = 20, 10_000, 1_000
@@ -43,8 +44,17 @@ class Reading:
         """A file, a folder, standard input ('-') or made data as a table."""
         if is_made(source):
             return self._made(source, part)
-        columns = None if self.columns is None else [name.strip() for name in self.columns.split(",")]
-        return read_table(source, columns=columns, encoding=self.encoding, errors=self.errors)
+        return read_table(source, columns=self._names, encoding=self.encoding, errors=self.errors)
+
+    def pieces(self, source: str) -> Table | Pieces:
+        """The same to learn from: a large file in pieces."""
+        if is_made(source) or not is_large(source):
+            return self.table(source, "train")
+        return Pieces(source, self._names, self.encoding, self.errors)
+
+    @property
+    def _names(self) -> list[str] | None:
+        return None if self.columns is None else [name.strip() for name in self.columns.split(",")]
 
     def _made(self, source: str, part: str) -> Table:
         if self.columns is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from elman.data import readers
@@ -108,3 +109,21 @@ def _record_end(data: bytes, quoted: bool) -> int:
         open_quote = (open_quote + data.count(b'"', before, end)) % 2
         end = before
     return end
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A large file to go through again and again; each time its tables are read anew."""
+
+    path: PathLike
+    columns: Sequence[str] | None = None
+    encoding: str = "utf-8"
+    errors: str = "strict"
+
+    def __iter__(self) -> Iterator[Table]:
+        return read_pieces(self.path, columns=self.columns, encoding=self.encoding, errors=self.errors)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return Path(self.path).stat().st_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -59,8 +59,8 @@ class SequenceClassifier(ClassifierOptions, SequenceEstimator):
     def _outputs(self) -> int:
         return len(self.labels_)
 
-    def _begin(self, learn: Sequence[Any], numbers: np.ndarray) -> None:
-        super()._begin(learn, numbers)
+    def _begin(self, learn: Iterable[Any], first: Any, numbers: np.ndarray) -> None:
+        super()._begin(learn, first, numbers)
         weights = self.class_weights(numbers)
         self._class_weights = None if weights is None else weights.to(self.device)
 

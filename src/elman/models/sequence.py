@@ -4,70 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elman.data.arrays import series, wide_series
 from elman.data.batching import length_batches, pad, split
 from elman.data.embeddings import read_embeddings
+from elman.data.pieces import Pieces, is_large
+from elman.data.store import Store
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor, initial_embedding, initial_linear, set_vectors
+from elman.models.estimator import Estimator, as_tensor, set_vectors
 from elman.models.inputs import MAX_STEPS, as_table, check_steps, fitting, listed, missing, place
+from elman.models.large import Large, moments, room
 from elman.models.options import SequenceOptions
 from elman.models.restoring import scaling_from, vocabulary_from
-from elman.nn import Head, Pool, Recurrent
-from elman.nn.head import POOLINGS, last_output
+from elman.models.sequence_network import SequenceNetwork
+from elman.nn import Recurrent
+from elman.nn.head import POOLINGS
 from elman.runtime.document import Document
 from elman.training.progress import Progress
 
 LEVELS = ("auto", "char", "word", "space", "series")
-Rows = list[np.ndarray]
-
-
-class SequenceNetwork(nn.Module):
-    """Tokens (T, B) or series (T, B, I), lengths (B) -> outputs (B, V)."""
-
-    def __init__(
-        self,
-        vocabulary_size: int | None,
-        recurrent: Recurrent,
-        pooling: str,
-        head_sizes: Sequence[int],
-        outputs: int,
-        dropout: float,
-        noise: float,
-    ) -> None:
-        super().__init__()
-        size = recurrent.input_size
-        self.embedding = None if vocabulary_size is None else initial_embedding(vocabulary_size, size)
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(size, device="cpu"))
-        self.register_buffer("scale", torch.ones(size, device="cpu"))
-        self.dropout, self.noise = nn.Dropout(dropout), noise
-        self.recurrent = recurrent
-        self.pool = Pool(pooling, recurrent.output_size)
-        self.head = Head(recurrent.output_size, outputs, head_sizes, dropout=dropout)
-        for module in self.head:
-            if isinstance(module, nn.Linear):
-                initial_linear(module)
-
-    def forward(self, x: Tensor, lengths: Any) -> Tensor:
-        if self.embedding is not None:
-            x = self.dropout(self.embedding(x))
-        else:
-            x = (x - self.mean) / self.scale
-            x = x + self.noise * torch.randn_like(x) if self.training and self.noise else x
-        output, state = self.recurrent(x, lengths=lengths)
-        pooled: Tensor = self.head(self.pool(output, last_output(self.recurrent, state), lengths))
-        return pooled
+Rows = Sequence[np.ndarray]
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -172,12 +139,12 @@ class SequenceEstimator(SequenceOptions, Estimator):
         texts = [text.lower() for text in inputs] if self.lower else inputs
         return list(texts) if self.level_ == "char" else [tokenize(text, self.level_) for text in texts]
 
-    def _series(self, inputs: Sequence[Any], where: Table | str, channels: int | None) -> Rows:
+    def _series(self, inputs: Sequence[Any], where: Table | str, channels: int | None) -> list[np.ndarray]:
         if inputs and isinstance(inputs[0], str):
             raise DataError(
                 f"{place(where, 0)}: expected a series of numbers, got a text; --input names the column of the series"
             )
-        rows: Rows = list(series(inputs, where))
+        rows = list(series(inputs, where))
         if channels is not None and rows and rows[0].shape[1] != channels:
             raise DataError(f"the series have {rows[0].shape[1]} channels; the model was trained on {channels}")
         return rows
@@ -209,31 +176,67 @@ class SequenceEstimator(SequenceOptions, Estimator):
         """Learn from X and targets y (lists), a Table, or a Path with the columns `input` and `target`.
 
         valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
+        A large file (`elman.data.pieces.LARGE`) is never held whole: its numbers lie on disk, beside `folder`.
         """
         self.check()
         self.__dict__.pop("module_", None)
+        if isinstance(X, Path) and y is None and is_large(X):
+            X = Pieces(X)
+        with ExitStack() as stack:
+            if isinstance(X, Pieces):
+                rows, numbers, held, held_numbers = self._from_pieces(X, valid, stack.enter_context(room(folder)))
+            else:
+                rows, numbers, held, held_numbers = self._from_memory(X, y, valid)
+            trainee = _Trainee(self, rows, numbers, held, held_numbers)
+            self._train(trainee, chain(rows, held, (numbers, held_numbers)), folder, resume, progress)
+        return self
+
+    def _from_memory(self, X: Any, y: Any, valid: Any) -> tuple[Rows, np.ndarray, Rows, np.ndarray]:
+        """What to learn from and what is held out, as numbers; the network is then made."""
         inputs, targets, where = self._pairs(X, y)
         self.level_ = self._find_level(inputs)
         self._learn_targets(targets, where)
         learn, numbers = self._sequences(inputs, where), self._numbers(targets, where)
         held, held_numbers = list[Any](), numbers[:0]
         if valid is not None:
-            inputs, targets, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
-            channels = learn[0].shape[1] if self.level_ == "series" else None
-            held, held_numbers = self._sequences(inputs, where, channels), self._numbers(targets, where)
+            held, held_numbers = self._valid(valid, learn[0])
         elif self.valid_fraction:
             kept, out = split(len(learn), self.valid_fraction, self.seed)
             held, held_numbers = [learn[i] for i in out], numbers[out]
             learn, numbers = [learn[i] for i in kept], numbers[kept]
-        self._begin(learn, numbers)
-        rows, held = self._rows(learn), self._rows(held)
+        self._begin(learn, learn[0], numbers)
+        rows = self._rows(learn)
         if self.vocabulary_ is None:
             self._scale(rows)
-        trainee = _Trainee(self, rows, numbers, held, held_numbers)
-        self._train(trainee, [*rows, *held, numbers, held_numbers], folder, resume, progress)
-        return self
+        return rows, numbers, self._rows(held), held_numbers
 
-    def _begin(self, learn: Sequence[Any], numbers: np.ndarray) -> None:
+    def _from_pieces(self, pieces: Pieces, valid: Any, place: Path) -> tuple[Rows, np.ndarray, Rows, np.ndarray]:
+        """The same of a file that is read again and again."""
+        data = Large(self, pieces)
+
+        def begin(inputs: list[Any]) -> None:
+            self.level_ = self._find_level(inputs)
+
+        targets = data.targets(begin)
+        self._learn_targets(targets, str(pieces.path))
+        numbers = self._numbers(targets, str(pieces.path))
+        out = data.split(len(numbers), 0.0 if valid is not None else self.valid_fraction)
+        self._begin(data.sequences(~out), next(data.sequences(~out)), numbers[~out])
+        rows = data.store(place, ~out)
+        if self.vocabulary_ is None:
+            self._scale(rows)
+        if valid is None:
+            return rows, numbers[~out], data.rows(out), numbers[out]
+        held, held_numbers = self._valid(valid, rows[0])
+        return rows, numbers, self._rows(held), held_numbers
+
+    def _valid(self, valid: Any, like: Any) -> tuple[list[Any], np.ndarray]:
+        """Sequences and targets to validate by; series must have as many channels as `like`."""
+        inputs, targets, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
+        channels = like.shape[1] if self.level_ == "series" else None
+        return self._sequences(inputs, where, channels), self._numbers(targets, where)
+
+    def _begin(self, learn: Iterable[Any], first: Any, numbers: np.ndarray) -> None:
         """The vocabulary of the sequences to learn from, and a new network for them."""
         self.vocabulary_, vectors = None, None
         if self.level_ != "series":
@@ -241,7 +244,7 @@ class SequenceEstimator(SequenceOptions, Estimator):
             self.vocabulary_ = Vocabulary.build(learn, min_count=least, max_size=self.max_vocabulary)
         if self.embeddings is not None:
             vectors = self._vectors()
-        size = learn[0].shape[1] if self.vocabulary_ is None else self._embedding_size(vectors)
+        size = first.shape[1] if self.vocabulary_ is None else self._embedding_size(vectors)
         with self._seeded():
             self._build(
                 Recurrent(
@@ -279,8 +282,7 @@ class SequenceEstimator(SequenceOptions, Estimator):
 
     def _scale(self, rows: Rows) -> None:
         """Channels to mean 0 and variance 1 over the training data; the numbers are kept in the model."""
-        every = np.concatenate(rows).astype(np.float64)
-        mean, deviation = every.mean(0), every.std(0)
+        mean, deviation = moments(rows)
         # A constant channel stays as it is; "constant" is what float32 cannot tell apart, so that units do not matter.
         constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-30)
         self._set_scaling(mean, np.where(constant, 1.0, deviation))
@@ -339,11 +341,14 @@ class _Trainee:
     ) -> None:
         self.model, self.module = model, model.module_
         self.rows, self.numbers, self.held, self.held_numbers = rows, numbers, held, held_numbers
-        self.lengths = np.array([len(row) for row in rows], np.int64)
+        self.lengths = rows.lengths if isinstance(rows, Store) else np.array([len(row) for row in rows], np.int64)
+        self.shards = rows.shards if isinstance(rows, Store) else None
         self.monitor, self.maximize = model.monitor, model.maximize
 
     def epoch(self, number: int) -> list[np.ndarray]:
-        batches = length_batches(self.lengths, self.model.batch_size, seed=self.model.seed, epoch=number)
+        batches = length_batches(
+            self.lengths, self.model.batch_size, seed=self.model.seed, epoch=number, groups=self.shards
+        )
         return fitting(batches, self.lengths)
 
     def loss(self, batch: np.ndarray, carry: Any) -> tuple[Tensor, int, None]:

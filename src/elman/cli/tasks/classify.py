@@ -18,6 +18,7 @@ class ClassifyTask(TableTask):
     title = "classifier of sequences"
     about = "Learn one label for a whole sequence: texts, or series of numbers."
     unit = "sequences"
+    in_pieces = True
     using = (Option("probabilities", "bool", False, RUN, "A classifier tells the probability of every label"),)
 
     def reads(self, estimator: Any) -> str:

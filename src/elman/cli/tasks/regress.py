@@ -18,6 +18,7 @@ class RegressTask(TableTask):
     title = "regressor of sequences"
     about = "Learn one number for a whole sequence: series of numbers, or texts."
     unit = "sequences"
+    in_pieces = True
 
     def check_test(self, train: Any, test: Any, estimator: Any) -> None:
         """Numbers are never unknown."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from elman.cli.sources import MADE_TASKS, Reading
 from elman.cli.tasks.task import Chosen, Task
 from elman.data import Table, is_made, tokenize
+from elman.data.pieces import Pieces
 from elman.errors import DataError
 
 MADE_LENGTH = 1000
@@ -22,20 +23,24 @@ class TableTask(Task):
     words: ClassVar[bool] = False
     """True where an input is a list of words, so that plain lines are cut into words and signs."""
 
-    def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Table:
-        """The table of the one source."""
+    in_pieces: ClassVar[bool] = False
+    """True where a large file can be learnt from without holding it in memory."""
+
+    def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Any:
+        """The table of the one source; one to learn from that is large, in pieces."""
         reading = reading.validation() if part == "valid" else reading
         right = MADE_TASKS.get(sources[0])
         if is_made(sources[0]) and right and right != self.name:
             raise DataError(
                 f"{sources[0]} is made for {right}, not for {self.name}; try `elman train {right} {sources[0]}`"
             )
-        return reading.table(sources[0], part)
+        return reading.pieces(sources[0]) if part == "train" and self.in_pieces else reading.table(sources[0], part)
 
     def inputs(self, source: str, reading: Reading, model: Any) -> Table:
         """A table to predict from: plain lines come under the column's name that the model reads."""
         reading.require_made([source])
-        table, column = self.read([source], reading, "test", model), model.input
+        table: Table = self.read([source], reading, "test", model)
+        column = model.input
         if table.names != ["text"] or (column == "text" and not self.words):
             return table
         texts: Sequence[Any] = table.columns["text"]
@@ -52,8 +57,10 @@ class TableTask(Task):
         """The column of labels."""
         return str(estimator.target)
 
-    def check_test(self, train: Table, test: Table, estimator: Any) -> None:
+    def check_test(self, train: Table | Pieces, test: Table, estimator: Any) -> None:
         """Raises DataError for a label (or tag) of `test` that `train` lacks."""
+        if isinstance(train, Pieces):  # its labels are known when it has been read, once for all
+            return
         column = self.target(train, estimator)
         known = {str(label) for entry in train.column(column) for label in _labels(entry)}
         for place, entry in enumerate(test.column(column)):
@@ -63,8 +70,10 @@ class TableTask(Task):
                         f"{test.place(place)}: unknown label {str(label)[:60]!r}; {train.source} does not have it"
                     )
 
-    def size(self, train: Table) -> str:
-        """How many records."""
+    def size(self, train: Table | Pieces) -> str:
+        """How many records, or bytes."""
+        if isinstance(train, Pieces):
+            return f"{train.size:,} bytes, read in pieces"
         return f"{len(train):,} {self.unit}"
 
     def following(self, estimator: Any, model: str, source: str, words: str) -> list[str]:
