@@ -16,7 +16,7 @@ from elman.nn import kernel, native
 from elman.nn.fused import Fused
 from elman.nn.noise import Noise
 
-_CELLS: dict[str, tuple[Program, Fused | tuple[str, ...]]] = {}
+CELLS: dict[str, tuple[Program, Fused | tuple[str, ...]]] = {}
 """What the operations' `cell` stands for: a graph holds words and tensors alone."""
 
 _HOW = "str cell, Tensor? seed, bool reverse, bool every_state, int[]? lengths"
@@ -31,13 +31,13 @@ def enrol(program: Program, names: Fused | tuple[str, ...]) -> str:
     """A name for a cell and for what its weights' tensors are."""
     what = names.name if isinstance(names, Fused) else ",".join(names)
     key = f"{program.name}:{sha256(to_json(program) + what.encode()).hexdigest()[:24]}"  # the same in every process
-    _CELLS[key] = (program, names)
+    CELLS[key] = (program, names)
     return key
 
 
 def usable(cell: str, real: str) -> bool:
     """Whether there are kernels for a cell: asked while a graph is made, a constant in it."""
-    return not kernel.refusal_of(_CELLS[cell][0], real)
+    return not kernel.refusal_of(CELLS[cell][0], real)
 
 
 usable._dynamo_marked_constant = True  # type: ignore[attr-defined]  # assume_constant_result would load all of Dynamo
@@ -66,7 +66,7 @@ def run(
 
 def _job(x: Tensor, given: Sequence[Tensor], how: Sequence[Any]) -> kernel.Job:
     cell, seed, reverse, every_state, lengths = how
-    program, names = _CELLS[cell]
+    program, names = CELLS[cell]
     count = len(program.states)
     noise = None
     if seed is not None:
@@ -117,7 +117,7 @@ def _clear(job: kernel.Job, block: Tensor) -> None:
 
 def _run_shapes(x: Tensor, given: Sequence[Tensor], training: bool, *how: Any) -> list[Tensor]:
     cell, _, _, every_state, lengths = how
-    program, names = _CELLS[cell]
+    program, names = CELLS[cell]
     steps, batch = x.shape[0], x.shape[1]
     states = given[: len(program.states)]
     shown = states if every_state else states[:1]
@@ -149,7 +149,7 @@ def _backward_shapes(
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
     x, given, _, cell, seed, *how = inputs
     every_state = how[1]
-    states = len(_CELLS[cell][0].states)
+    states = len(CELLS[cell][0].states)
     ctx.shown = states if every_state else 1
     ctx.outputs = ctx.shown + states
     block, *packed = output[ctx.outputs :]

@@ -44,12 +44,12 @@ class _DropIn(nn.RNNBase):
         sizes = self._state_sizes()
         return [(layer, self.program(), way, "auto", sizes) for layer in range(self.num_layers) for way in ways]
 
-    def _weights(self, layer: int, way: int) -> TorchWeights:
+    def _tensors(self, layer: int, way: int) -> list[Tensor]:
         end = f"_l{layer}" + "_reverse" * way
         names = ["weight_ih" + end, "weight_hh" + end]
         names += ["bias_ih" + end, "bias_hh" + end] * self.bias + ["weight_hr" + end] * (self.proj_size > 0)
         own = self._parameters  # asked first: the way through __getattr__ takes a microsecond a weight
-        return TorchWeights(self._step()[1], [p if (p := own.get(n)) is not None else getattr(self, n) for n in names])
+        return [p if (p := own.get(n)) is not None else getattr(self, n) for n in names]
 
     def _run(self, x: Tensor, states: list[Tensor], lengths: list[int] | None) -> tuple[Tensor, list[Tensor]]:
         """x (T, B, I), states (L·D, B, units) each -> the same shapes after."""
@@ -60,7 +60,7 @@ class _DropIn(nn.RNNBase):
             outputs = []
             for way in range(ways):
                 first = [s[layer * ways + way] for s in states]
-                weights = self._weights(layer, way)
+                weights = TorchWeights(fused, self._tensors(layer, way))
                 sequences, last = op.run(
                     program, weights, x, first, fused=fused, lengths=lengths, reverse=way == 1, cell=cell
                 )  # fmt: skip
@@ -85,8 +85,22 @@ class _DropIn(nn.RNNBase):
     def _as_torch(self, states: list[Tensor]) -> Any:
         return tuple(states) if self.mode == "LSTM" else states[0]
 
+    def _quick(self, x: Any, hx: Any) -> Any:
+        """A usual call of one layer in one direction; None for any other, which torch's checks have yet to see."""
+        states = () if hx is None else hx if self.mode == "LSTM" else (hx,)
+        if self.num_layers > 1 or self.bidirectional or not isinstance(states, tuple):
+            return None
+        sizes, tensors = (self.input_size, self.hidden_size, self.proj_size or self.hidden_size), self._tensors(0, 0)
+        found = op.quick(self._step()[2], sizes, x, states, tensors, lead=(1,), batch_first=self.batch_first)
+        if found is None:
+            return None
+        output, *final = found
+        return output, self._as_torch(final)
+
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> Any:
         """torch.nn's: input (T, B, I), (B, T, I) with batch_first, (T, I) or a PackedSequence."""
+        if (found := self._quick(input, hx)) is not None:
+            return found
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
         if input.dim() not in (2, 3):

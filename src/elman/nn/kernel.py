@@ -27,12 +27,12 @@ SMALL_INPUT = 8
 """Units of an input whose products are taken step by step, with those of the states."""
 Slow = Callable[..., tuple[list[Tensor], list[Tensor]]]
 _PASSING = "the kernels have no rule for vmap, forward-mode differentiation and tracing"
-_PLAIN = (Tensor, torch.nn.Parameter)
+PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def plain(tensors: Iterable[Tensor]) -> bool:
     """Whether the kernels can read these tensors' memory."""
-    return all(type(t) in _PLAIN for t in tensors)
+    return all(type(t) in PLAIN for t in tensors)
 
 
 def passing(why: str) -> bool:
@@ -40,11 +40,16 @@ def passing(why: str) -> bool:
     return why == _PASSING
 
 
+def traced() -> bool:
+    """Whether more than numbers is asked of torch's operations now, so that the kernels cannot stand in for them."""
+    if torch.compiler.is_compiling() or reference.transformed() or torch._C._is_tracing():
+        return True
+    return torch._C._len_torch_dispatch_stack() > 0  # FakeTensorMode, make_fx: there may be no numbers
+
+
 def refusal(program: Program, like: Tensor | None) -> str:
     """Why the kernels cannot run a cell with weights like `like`; empty where they can."""
-    if torch.compiler.is_compiling() or reference.transformed() or torch._C._is_tracing():
-        return _PASSING
-    if torch._C._len_torch_dispatch_stack():  # FakeTensorMode, make_fx: there may be no numbers
+    if traced():
         return _PASSING
     if like is None:
         return _refusal(program, build.chosen_isa(), "float")
@@ -95,6 +100,13 @@ def _kernel(
     assert plan is not None  # `refusal` has looked
     units = tuple(resolve(*sizes)[size] for size in program.state_sizes().values())
     return Kernel(program, plan, layout, names, len(program.states), units)
+
+
+def kernel_of(
+    program: Program, sizes: tuple[int, int, int], names: Fused | tuple[str, ...], tensors: int, dtype: torch.dtype
+) -> Kernel:
+    """The kernels for sizes I, H, O and so many tensors of weights; what `refusal` has looked at."""
+    return _kernel(program, sizes, names, tensors, build.chosen_isa(), REALS[dtype])
 
 
 @dataclass(eq=False)
@@ -202,7 +214,7 @@ def kernel_for(
         weights = TorchWeights(names, tensors) if isinstance(names, Fused) else dict(zip(names, tensors))
         hidden = reference.sizes_of(program, weights, x, states).get("H", output)
     sizes = (int(x.shape[-1]), int(hidden or 1), int(output or hidden or 1))
-    return _kernel(program, sizes, names, len(tensors), build.chosen_isa(), REALS[x.dtype])
+    return kernel_of(program, sizes, names, len(tensors), x.dtype)
 
 
 def block_size(kernel: Kernel, total: int, shown: int) -> int:

@@ -17,6 +17,7 @@ from elman.nn import reference
 from elman.nn.fused import Fused, TorchWeights
 from elman.nn.kernel import Job, job_for
 from elman.nn.pool import POOL
+from elman.nn.quick import Quick
 from elman.nn.rows import Segment
 
 
@@ -24,12 +25,12 @@ class NativeRun(torch.autograd.Function):
     """The kernels; the reference where gradients are to be differentiated again."""
 
     @staticmethod
-    def forward(ctx: Any, job: Job, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        return run_forward(ctx, job, x, given)
+    def forward(ctx: Any, job: Job | Quick, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        return _forward(ctx, job, x, given)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        job: Job = ctx.job
+        job: Job | Quick = ctx.job
         saved = ctx.saved_tensors
         (x, *given), kept = saved[: ctx.given], saved[ctx.given :]
         found: list[Tensor | None]
@@ -41,18 +42,35 @@ class NativeRun(torch.autograd.Function):
                 outputs = _by_reference(job, x, given)
             found = reference.gradients(outputs, (x, *given), grads, create_graph=torch.is_grad_enabled())
         else:
-            wanted = [t.requires_grad for t in (x, *given)]
-            keep: bool = torch._C._autograd._get_current_graph_task_keep_graph()
-            found = run_backward(job, x, given, kept, ctx.boundaries, grads, wanted=wanted, keep_graph=keep)
+            how: dict[str, Any] = {"wanted": ctx.needs_input_grad[1:]}
+            how["keep_graph"] = torch._C._autograd._get_current_graph_task_keep_graph()
+            if isinstance(job, Quick):
+                found = job.backward(x, given, kept, grads, **how)
+            else:
+                found = run_backward(job, x, given, kept, ctx.boundaries, grads, **how)
         return (None, *found)
 
 
-def _by_reference(job: Job, x: Tensor, given: Sequence[Tensor]) -> list[Tensor]:
+def apply(job: Job | Quick, x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The operation, where a gradient may be asked for as a part of autograd's graph."""
+    if torch.is_grad_enabled() and (x.requires_grad or any([t.requires_grad for t in given])):
+        outputs: tuple[Tensor, ...] = NativeRun.apply(job, x, *given)  # type: ignore[no-untyped-call]
+        return outputs
+    return _forward(None, job, x, given)
+
+
+def _forward(ctx: Any, job: Job | Quick, x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return job.forward(ctx, x, given) if isinstance(job, Quick) else run_forward(ctx, job, x, given)
+
+
+def _by_reference(job: Job | Quick, x: Tensor, given: Sequence[Tensor]) -> list[Tensor]:
     """The operation's outputs by the reference."""
-    count, names = job.kernel.states, job.kernel.names
-    tensors = given[count:]
+    names, count = job.kernel.names, len(given) - len(job.kernel.layout.shapes)
+    tensors, states = given[count:], given[:count] or [x.new_zeros(x.shape[1], n) for n in job.kernel.units]
     weights: Any = TorchWeights(names, tensors) if isinstance(names, Fused) else dict(zip(names, tensors))
-    sequences, final = job.slow(weights, x, given[:count])
+    sequences, final = job.slow(weights, x, [s.reshape(s.shape[-2:]) for s in states])
+    if isinstance(job, Quick):
+        final = [s.reshape(shape) for s, shape in zip(final, job.state_shapes)]
     return [*sequences[: job.shown], *final]
 
 
@@ -244,8 +262,5 @@ def run(
     else:
         names, tensors = tuple(weights), list(weights.values())
     job = job_for(program, names, tensors, x, states, every_state=every_state, **how)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *tensors)):
-        outputs = NativeRun.apply(job, x, *states, *tensors)  # type: ignore[no-untyped-call]
-    else:
-        outputs = run_forward(None, job, x, [*states, *tensors])
+    outputs = apply(job, x, [*states, *tensors])
     return list(outputs[: job.shown]), list(outputs[job.shown :])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -15,10 +15,12 @@ from elman.errors import DataError, OptionError, did_you_mean
 from elman.nn import compiled, kernel, native, ragged
 from elman.nn.fused import Fused, FusedRun, TorchWeights, fused_for
 from elman.nn.noise import Noise
+from elman.nn.quick import Quick
 from elman.nn.reference import Scan, scan, transformed
 from elman.nn.rows import CheckpointEvery
 
-BACKENDS = ("auto", "native", "torch", "reference")
+NATIVE = ("auto", "native")
+BACKENDS = (*NATIVE, "torch", "reference")
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def run(
     walk: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "noise": noise}
     tensors = weights.flat if isinstance(weights, TorchWeights) else weights.values()
     fits = kernel.plain((x, *states, *tensors)) and x.numel() and (lengths is None or any(lengths))
-    if cell and backend in ("auto", "native") and torch.compiler.is_compiling() and _compiles(cell, like, x, lengths):
+    if cell and backend in NATIVE and torch.compiler.is_compiling() and _compiles(cell, like, x, lengths):
         turn: Callable[..., Any] = partial(compiled.run, cell, list(tensors), every_state=every_state, **walk)
     elif choice.backend == "native" and fits:
         slow = partial(_slow, program, walk)
@@ -141,6 +143,47 @@ def run(
         check_alike(like, x, states)
         found = turn(x, states)
     return found
+
+
+def quick(
+    cell: str,
+    sizes: tuple[int, int, int],
+    x: Any,
+    states: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    *,
+    reverse: bool = False,
+    batch_first: bool = False,
+    lead: tuple[int, ...] = (),
+) -> tuple[Tensor, ...] | None:
+    """(output, *final states) of a usual call by the short way, which asks no more than it must; None for any other.
+
+    cell: as `compiled.enrol` named it. sizes: I, H, O. x: what the caller gave. states: none for zeros, else
+    (*lead, B, units) each, `lead` all 1. batch_first: of x and of the output.
+    """
+    if kernel.traced() or type(x) not in kernel.PLAIN or x.dim() != 3 or torch.is_autocast_enabled("cpu"):
+        return None
+    x = x.transpose(0, 1) if batch_first else x
+    steps, batch, _ = x.shape
+    made = _quick(cell, sizes, len(tensors), steps, batch, x.dtype, lead, bool(states), reverse)
+    given = [*states, *tensors]
+    if made is None or not made.fits(x, given):
+        return None
+    output, *final = native.apply(made, x, given)
+    return (output.transpose(0, 1) if batch_first else output), *final
+
+
+@lru_cache(maxsize=1024)
+def _quick(
+    cell: str, sizes: tuple[int, int, int], tensors: int, steps: int, batch: int, dtype: torch.dtype,
+    lead: tuple[int, ...], given: bool, reverse: bool,
+) -> Quick | None:  # fmt: skip
+    program, names = compiled.CELLS[cell]
+    if not (steps and batch and dtype in kernel.REALS) or kernel.refusal_of(program, kernel.REALS[dtype]):
+        return None
+    slow = partial(_slow, program, {"lengths": None, "reverse": reverse, "noise": None})
+    made = kernel.kernel_of(program, sizes, names, tensors, dtype)
+    return Quick(made, slow, dtype, (steps, batch), lead, given=given, reverse=reverse)
 
 
 def check_alike(like: Tensor, x: Tensor, states: Sequence[Tensor]) -> None:

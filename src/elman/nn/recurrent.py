@@ -75,10 +75,11 @@ class Layer(nn.Module):
         super().__init__()
         self.program, self.direction = program, direction
         self.evaluation, self.masked = regularisers.evaluation(program), regularisers.training(program)
-        self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
+        self.sizes = self.input_size, self.hidden_size, self.output_size = input_size, hidden_size, output_size
         self.directions: tuple[str, ...] = ("forward", "backward") if direction == "both" else (direction,)
         self.fused, self.masked_fused = fused_for(self.evaluation), fused_for(self.masked)
         self.shapes = program.parameter_shapes(input_size, hidden_size, output_size)
+        self.names = {way: [f"{way}_{name}" for name in self.shapes] for way in self.directions}
         self._enrol()
         for way in self.directions:
             for name, shape in self.shapes.items():
@@ -92,13 +93,17 @@ class Layer(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._enrol()  # in this process, too
 
+    def tensors(self, way: str) -> list[Tensor]:
+        """The weights of a direction, in the order of `shapes`."""
+        own = self._parameters  # asked first: the way through __getattr__ takes a microsecond a weight
+        return [p if (p := own.get(n)) is not None else getattr(self, n) for n in self.names[way]]
+
     def parts(self, *, masked: bool = False) -> Iterator[Part]:
         """Each direction as it is in evaluation, or `masked`: in training."""
         step, fused = (self.masked, self.masked_fused) if masked else (self.evaluation, self.fused)
         for way in self.directions:
-            weights = {name: getattr(self, f"{way}_{name}") for name in self.shapes}
-            sizes = self.input_size, self.hidden_size, self.output_size
-            yield Part(step, way, *sizes, weights, fused, self.cells[masked])
+            weights = dict(zip(self.shapes, self.tensors(way)))
+            yield Part(step, way, *self.sizes, weights, fused, self.cells[masked])
 
     def extra_repr(self) -> str:
         return f"{self.program.name}, {self.input_size} -> {self.output_size * len(self.directions)}, {self.direction}"
@@ -207,6 +212,8 @@ class Recurrent(nn.Module):
         lengths (B): steps of each sequence, in any order and integer type, zeros allowed; outputs beyond are zero.
         Raises DataError for shapes that do not fit.
         """
+        if lengths is None and not every_state and (found := self._quick(x, state)) is not None:
+            return found
         x, single = self.time_major(x)
         steps = None if lengths is None else ragged.checked_lengths(lengths, x.shape[0], x.shape[1])
         first = self.first_states(x, state, single)
@@ -238,6 +245,27 @@ class Recurrent(nn.Module):
         elif self.batch_first:
             output = output.transpose(0, 1)
         return (output, tuple(final), tuple(every)) if every_state else (output, tuple(final))
+
+    def _quick(self, x: Any, state: Any) -> tuple[Tensor, State] | None:
+        """A usual call of one layer in one direction; None for any other."""
+        layers = self._modules["layers"]._modules  # type: ignore[union-attr]  # __getattr__ takes a microsecond
+        layer: Any = layers["0"]
+        states: Any = () if state is None else state[0] if type(state) is tuple and len(state) == 1 else None
+        if len(layers) > 1 or len(layer.directions) > 1 or type(states) is not tuple:
+            return None
+        if self.residual or self.checkpoint_every is not None or self.backend not in op.NATIVE:
+            return None
+        if self.training and self.regularisers.noisy:
+            return None
+        reverse = layer.directions[0] == "backward"
+        found = op.quick(
+            layer.cells[0], layer.sizes, x, states, layer.tensors(layer.directions[0]), reverse=reverse,
+            batch_first=self.batch_first,
+        )  # fmt: skip
+        if found is None:
+            return None
+        output, *final = found
+        return output, (tuple(final),)
 
     def _dropped(self, part: Part, x: Tensor, noise: Noise) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The input and the weights of a part in training."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 from torch import Tensor
 
@@ -39,16 +39,25 @@ class Layout:
         return self._tables(tensors, size, "p_grad_weight", "p_grad_weight_row", "p_grad_bias", "p_grad_parameter")
 
     def _tables(self, tensors: Sequence[Tensor], size: int, *names: str) -> dict[str, Sequence[int]]:
-        return dict(zip(names, _words(self, tuple([t.data_ptr() for t in tensors]), size)))
+        at, a, b = addresses(tensors, self.places, size), len(self.parts), len(self.parts) + len(self.biases)
+        return dict(zip(names, (at[:a], self.rows, at[a:b], at[b:])))
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Of each block, how far its rows lie apart."""
+        return [self.shapes[t][-1] for t, _, _ in self.parts]
+
+    @cached_property
+    def places(self) -> list[tuple[int, int]]:
+        """(tensor, numbers from its beginning) of the blocks, the biases (tensor -1: none) and the parameters."""
+        blocks = [(t, r * row + c) for (t, r, c), row in zip(self.parts, self.rows)]
+        return [*blocks, *self.biases, *((t, 0) for t in self.parameters)]
 
 
-@lru_cache(maxsize=1024)
-def _words(layout: Layout, at: tuple[int, ...], size: int) -> tuple[list[int], ...]:
-    """The same for the same addresses: what a layer asks for at every call."""
-    row = [shape[-1] for shape in layout.shapes]
-    weights = [at[t] + size * (r * row[t] + c) for t, r, c in layout.parts]
-    biases = [at[t] + size * r if t >= 0 else 0 for t, r in layout.biases]
-    return weights, [row[t] for t, _, _ in layout.parts], biases, [at[t] for t in layout.parameters]
+def addresses(tensors: Iterable[Tensor], places: Iterable[tuple[int, int]], size: int) -> list[int]:
+    """Of places in tensors, numbers of `size` bytes from their beginnings; 0 in the tensor -1."""
+    at = [*[t.data_ptr() for t in tensors], 0]
+    return [at[t] + size * place for t, place in places]
 
 
 def own_layout(program: Program, sizes: tuple[int, int, int], names: tuple[str, ...]) -> Layout:
