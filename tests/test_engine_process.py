@@ -154,7 +154,7 @@ def test_every_instruction_set_that_the_processor_has(isa: str) -> None:
 
 def test_an_instruction_set_that_the_processor_lacks_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELMAN_ISA", "v9")
-    layer = Recurrent("gru", 3, 4)
+    layer = Recurrent("gru", 3, 41)  # what other tests have run is ready, and asks no more
     with pytest.raises(OptionError) as caught:
         layer(torch.zeros(2, 1, 3))
     assert str(caught.value).startswith(f"ELMAN_ISA=v9: this processor runs {', '.join(build.isas())}")

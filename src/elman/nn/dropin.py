@@ -45,10 +45,8 @@ class _DropIn(nn.RNNBase):
         return [(layer, self.program(), way, "auto", sizes) for layer in range(self.num_layers) for way in ways]
 
     def _tensors(self, layer: int, way: int) -> list[Tensor]:
-        end = f"_l{layer}" + "_reverse" * way
-        names = ["weight_ih" + end, "weight_hh" + end]
-        names += ["bias_ih" + end, "bias_hh" + end] * self.bias + ["weight_hr" + end] * (self.proj_size > 0)
         own = self._parameters  # asked first: the way through __getattr__ takes a microsecond a weight
+        names = self._all_weights[layer * (2 if self.bidirectional else 1) + way]
         return [p if (p := own.get(n)) is not None else getattr(self, n) for n in names]
 
     def _run(self, x: Tensor, states: list[Tensor], lengths: list[int] | None) -> tuple[Tensor, list[Tensor]]:
@@ -62,7 +60,8 @@ class _DropIn(nn.RNNBase):
                 first = [s[layer * ways + way] for s in states]
                 weights = TorchWeights(fused, self._tensors(layer, way))
                 sequences, last = op.run(
-                    program, weights, x, first, fused=fused, lengths=lengths, reverse=way == 1, cell=cell
+                    program, weights, x, first, fused=fused, lengths=lengths, reverse=way == 1, cell=cell,
+                    sizes=(x.shape[-1], *self._units),
                 )  # fmt: skip
                 outputs.append(sequences[0])
                 for final, state in zip(finals, last):
@@ -71,6 +70,11 @@ class _DropIn(nn.RNNBase):
             if self.dropout and layer + 1 < self.num_layers:
                 x = nn.functional.dropout(x, self.dropout, self.training)
         return x, [torch.stack(f) if len(f) > 1 else f[0][None] for f in finals]
+
+    @property
+    def _units(self) -> tuple[int, int]:
+        """H, O."""
+        return self.hidden_size, self.proj_size or self.hidden_size
 
     def _state_sizes(self) -> list[int]:
         return [self.proj_size or self.hidden_size] + [self.hidden_size] * (self.mode == "LSTM")
@@ -87,10 +91,10 @@ class _DropIn(nn.RNNBase):
 
     def _quick(self, x: Any, hx: Any) -> Any:
         """A usual call of one layer in one direction; None for any other, which torch's checks have yet to see."""
-        states = () if hx is None else hx if self.mode == "LSTM" else (hx,)
-        if self.num_layers > 1 or self.bidirectional or not isinstance(states, tuple):
+        states = hx if self.mode == "LSTM" or hx is None else (hx,)
+        if self.num_layers > 1 or self.bidirectional or not (states is None or isinstance(states, tuple)):
             return None
-        sizes, tensors = (self.input_size, self.hidden_size, self.proj_size or self.hidden_size), self._tensors(0, 0)
+        sizes, tensors = (self.input_size, *self._units), self._tensors(0, 0)
         found = op.quick(self._step()[2], sizes, x, states, tensors, lead=(1,), batch_first=self.batch_first)
         if found is None:
             return None

@@ -53,7 +53,7 @@ class NativeRun(torch.autograd.Function):
 
 def apply(job: Job | Quick, x: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The operation, where a gradient may be asked for as a part of autograd's graph."""
-    if torch.is_grad_enabled() and (x.requires_grad or any([t.requires_grad for t in given])):
+    if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in given)):
         outputs: tuple[Tensor, ...] = NativeRun.apply(job, x, *given)  # type: ignore[no-untyped-call]
         return outputs
     return _forward(None, job, x, given)

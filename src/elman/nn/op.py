@@ -101,6 +101,7 @@ def run(
     noise: Noise | None = None,
     checkpoint_every: CheckpointEvery = None,
     cell: str = "",
+    sizes: tuple[int, int, int] | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """(sequences, final states) of a cell over x (T, B, I) from states (B, units).
 
@@ -109,19 +110,22 @@ def run(
     lengths: steps of each sequence (B), any order, zeros allowed; beyond them outputs are zero and states stay.
     reverse: from the last step (of each sequence) to the first; outputs stay at their own places.
     checkpoint_every: steps between states that the kernels keep for the backward pass (see `Recurrent`).
-    cell: what `compiled.enrol` calls the cell, for torch.compile.
+    cell: what `compiled.enrol` calls the cell, for torch.compile; with its `sizes` I, H, O, also for the short way.
     noise: for programs with masks; as for sequences that are walked from their first step on.
     Raises DataError where x or a state has another type or device than the weights; inside autocast they are converted,
     and it runs in the weights' type: a recurrent state adds up its rounding errors over time.
     """
-    like = next(iter(weights.flat if isinstance(weights, TorchWeights) else weights.values()))
+    tensors = weights.flat if isinstance(weights, TorchWeights) else list(weights.values())
+    usual = lengths is None and noise is None and checkpoint_every is None and not every_state and backend in NATIVE
+    if usual and sizes and (short := quick(cell, sizes, x, states, tensors, reverse=reverse)) is not None:
+        return [short[0]], list(short[1:])
+    like = tensors[0]
     choice = _choose(program, fused, backend, [s.shape[-1] for s in states], every_state, like)
     kind = x.device.type
     walk: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "noise": noise}
-    tensors = weights.flat if isinstance(weights, TorchWeights) else weights.values()
     fits = kernel.plain((x, *states, *tensors)) and x.numel() and (lengths is None or any(lengths))
     if cell and backend in NATIVE and torch.compiler.is_compiling() and _compiles(cell, like, x, lengths):
-        turn: Callable[..., Any] = partial(compiled.run, cell, list(tensors), every_state=every_state, **walk)
+        turn: Callable[..., Any] = partial(compiled.run, cell, tensors, every_state=every_state, **walk)
     elif choice.backend == "native" and fits:
         slow = partial(_slow, program, walk)
         turn = partial(
@@ -149,7 +153,7 @@ def quick(
     cell: str,
     sizes: tuple[int, int, int],
     x: Any,
-    states: Sequence[Tensor],
+    states: Sequence[Tensor] | None,
     tensors: Sequence[Tensor],
     *,
     reverse: bool = False,
@@ -158,15 +162,15 @@ def quick(
 ) -> tuple[Tensor, ...] | None:
     """(output, *final states) of a usual call by the short way, which asks no more than it must; None for any other.
 
-    cell: as `compiled.enrol` named it. sizes: I, H, O. x: what the caller gave. states: none for zeros, else
+    cell: as `compiled.enrol` named it. sizes: I, H, O. x: what the caller gave. states: None for zeros, else
     (*lead, B, units) each, `lead` all 1. batch_first: of x and of the output.
     """
     if kernel.traced() or type(x) not in kernel.PLAIN or x.dim() != 3 or torch.is_autocast_enabled("cpu"):
         return None
     x = x.transpose(0, 1) if batch_first else x
     steps, batch, _ = x.shape
-    made = _quick(cell, sizes, len(tensors), steps, batch, x.dtype, lead, bool(states), reverse)
-    given = [*states, *tensors]
+    made = _quick(cell, sizes, len(tensors), steps, batch, x.dtype, lead, states is not None, reverse)
+    given = [*(states or ()), *tensors]
     if made is None or not made.fits(x, given):
         return None
     output, *final = native.apply(made, x, given)

@@ -1,7 +1,7 @@
 """The short way of a usual call: whole sequences, nothing computed again, no noise, nothing shown but the output.
 
-A step of one sequence takes the kernels 4 µs; to ask and prepare all that `native.run_forward` may need takes many times
-as long. What follows from shapes is made ready once, in each thread; a call looks at what may have changed.
+A step of one sequence takes the kernels 3 µs; to ask and prepare all that `native.run_forward` may need takes many
+times as long. What follows from shapes is made ready once, in each thread; a call looks at what may have changed.
 """
 
 from __future__ import annotations
@@ -28,20 +28,31 @@ _HEAD = len(Call.NAMES)
 _THREADS, _X, _RECORD, _SAVED, _GRAD_X, _ACCUMULATED = map(
     Call.NAMES.index, ("threads", "p_x", "p_record", "p_saved", "p_grad_x", "p_accumulated")
 )
+_NO_MEMORY = "there is no memory left for the kernels' own arrays"
 
 
 class _Words(threading.local):
     """A thread's row of words: `Call`, then the tables that it points to, in the order of `tables`."""
 
     def __init__(self, fields: Mapping[str, int], tables: Mapping[str, Sequence[int]]) -> None:
-        at = [*accumulate(map(len, tables.values()), initial=_HEAD)]
-        self.row = (ctypes.c_long * at[-1])()
+        ends = [*accumulate(map(len, tables.values()), initial=_HEAD)]
+        self.row = (ctypes.c_long * ends[-1])()
         self.at = ctypes.addressof(self.row)
-        places = {name: self.at + 8 * place for name, place in zip(tables, at)}
-        places["p_grad_weight_row"] = places["p_weight_row"]
-        self.record = places["p_record"]
-        head = map({**fields, **places}.get, Call.NAMES, Call.ZEROS)
+        self.places = dict(zip(tables, ends))
+        pointers = {name: self.at + 8 * place for name, place in self.places.items()}
+        pointers["p_grad_weight_row"] = pointers["p_weight_row"]
+        self.record = pointers["p_record"]
+        head = map({**fields, **pointers}.get, Call.NAMES, Call.ZEROS)
         self.row[:] = [*head, *(word for table in tables.values() for word in table)]
+        self.seen: dict[str, list[int]] = {}
+
+    def point(self, name: str, tensors: Sequence[Tensor], places: Sequence[tuple[int, int]], size: int) -> None:
+        """Fill the tables from `name` on with places in tensors, if these have moved."""
+        at = [t.data_ptr() for t in tensors]
+        if at != self.seen.get(name):
+            found, begin = addresses(at, places, size), self.places[name]
+            self.row[begin : begin + len(found)] = found
+            self.seen[name] = at
 
 
 @lru_cache(maxsize=64)
@@ -51,8 +62,10 @@ def _zeros(count: int) -> Any:
 
 
 class Quick:
-    """A cell's kernels over T steps of B sequences, where the states have the shape (*lead, B, units), each of `lead` 1,
-    and are given or are zeros."""
+    """A cell's kernels over T steps of B sequences from states (*lead, B, units), each of `lead` 1, that are given or
+    are zeros."""
+
+    shown = 1  # sequences that the caller gets
 
     def __init__(
         self,
@@ -68,6 +81,7 @@ class Quick:
         planned, units, size = kernel.planned, kernel.units, dtype.itemsize
         of, batch, self.reverse = rows.dense(*shape), shape[1], reverse
         self.kernel, self.slow, self.dtype, self.size, self.rows = kernel, slow, dtype, size, of
+        self.engine, self.address = planned.engine, planned.address
         self.x_shape, self.output_shape = (*shape, planned.sizes[0]), (*shape, units[0])
         self.state_shapes = [(*lead, batch, n) for n in units]
         self.given = len(units) if given else 0
@@ -77,7 +91,7 @@ class Quick:
         # The block that training keeps: records of each size, kept numbers, the states that are not shown.
         room = [*planned.room(of.total, 1)[1:4], planned.plan.saved * of.total, *(of.total * n for n in units[1:])]
         self.block, self.cuts = sum(room), [size * at for at in accumulate(room[:-1], initial=0)]
-        self.states = [size * at for at in accumulate((batch * n for n in units), initial=0)]
+        *self.states, self.scratch = [size * at for at in accumulate((batch * n for n in units), initial=0)]
         self._make_words()
 
     def _make_words(self) -> None:
@@ -89,13 +103,13 @@ class Quick:
             "reverse": int(self.reverse), "chunks": len(segment.bounds) - 1, "p_offsets": rows.offsets_at,
             "p_bounds": segment.bounds_at, "is_first": 1, "is_last": 1,
         }  # fmt: skip
-        weights = {"weight": layout.parts, "bias": layout.biases, "parameter": layout.parameters}
         tables = {"p_first": count, "p_sequence": count, "p_final": count, "p_record": 3}
-        tables |= {f"p_{name}": len(of) for name, of in weights.items()}
-        self.forward_words = struct.Struct(f"{sum(tables.values())}q")
+        self.pack_forward = struct.Struct(f"{sum(tables.values())}q").pack_into
         tables |= {"p_grad_sequence": count, "p_grad_final": count, "p_grad_first": count}
-        tables |= {f"p_grad_{name}": len(of) for name, of in weights.items()}
-        self.backward_words = struct.Struct(f"{sum(tables.values())}q")
+        self.pack_backward = struct.Struct(f"{sum(tables.values())}q").pack_into
+        for what in ("", "grad_"):
+            tables |= {f"p_{what}weight": len(layout.parts), f"p_{what}bias": len(layout.biases)}
+            tables[f"p_{what}parameter"] = len(layout.parameters)
         self.words = _Words(fields, {name: [0] * n for name, n in tables.items()} | {"p_weight_row": layout.rows})
 
     def fits(self, x: Tensor, given: Sequence[Tensor]) -> bool:
@@ -121,14 +135,14 @@ class Quick:
             ctx.job, ctx.given, ctx.boundaries = self, 1 + len(given), []
             ctx.save_for_backward(x, *given, block, output)
             ctx.set_materialize_grads(False)
-        tables = [
-            *self._first(given), output.data_ptr(), *kept[4:], *[s.data_ptr() for s in final], *kept[:3],
-            *addresses(given[self.given :], self.places, self.size),
-        ]  # fmt: skip
+        first = [s.data_ptr() for s in given[: self.given]] or self.first
+        tables = [*first, output.data_ptr(), *kept[4:], *[s.data_ptr() for s in final], *kept[:3]]
+        words.point("p_weight", given[self.given :], self.places, self.size)
         row = words.row
-        self.forward_words.pack_into(row, 8 * _HEAD, *tables)
+        self.pack_forward(row, 8 * _HEAD, *tables)
         row[_THREADS], row[_X], row[_RECORD], row[_SAVED] = torch.get_num_threads(), inputs.data_ptr(), record, kept[3]
-        self._call(self.kernel.planned.engine.forward, words.at)
+        if self.engine.forward(self.address, words.at):
+            raise MemoryError(_NO_MEMORY)
         return (output, *final)
 
     def backward(
@@ -151,28 +165,24 @@ class Quick:
         new = x.new_zeros if self.kernel.layout.sparse else x.new_empty
         grad_given = [new(*shape) for shape in self.shapes]
         sums = planned.room(self.rows.total, threads)[4]
-        room = POOL.take(sums + self.states[-1] // self.size, x)
-        record, first = _cut(block, self.cuts), self._first(given)
-        tables = [*first, kept[1].data_ptr(), *record[4:], *first, *record[:3], *addresses(given[count:], self.places, self.size)]
+        room = POOL.take(sums + self.scratch // self.size, x)
+        record, first = _cut(block, self.cuts), [s.data_ptr() for s in given[:count]] or self.first
+        tables = [*first, kept[1].data_ptr(), *record[4:], *first, *record[:3]]
         tables += [_at(of_output), *[0] * (len(first) - 1), *map(_at, of_final)]
-        tables += [g.data_ptr() for g in grad_given[:count]] or [room.data_ptr() + self.size * sums + at for at in self.states[:-1]]
-        tables += addresses(grad_given[count:], self.places, self.size)
+        spare = room.data_ptr() + self.size * sums  # for the gradients of states that nobody gave
+        tables += [g.data_ptr() for g in grad_given[:count]] or [spare + at for at in self.states]
+        words.point("p_weight", given[count:], self.places, self.size)
+        words.point("p_grad_weight", grad_given[count:], self.places, self.size)
         row = words.row
-        self.backward_words.pack_into(row, 8 * _HEAD, *tables)
+        self.pack_backward(row, 8 * _HEAD, *tables)
         row[_THREADS], row[_X], row[_RECORD], row[_SAVED] = threads, inputs.data_ptr(), words.record, record[3]
         row[_GRAD_X], row[_ACCUMULATED] = _at(grad_x) if of_input else 0, room.data_ptr()
-        self._call(planned.engine.backward, words.at)
+        if self.engine.backward(self.address, words.at):
+            raise MemoryError(_NO_MEMORY)
         if not keep_graph:
             POOL.give(block)
         POOL.give(room)
         return [g if want else None for g, want in zip((grad_x, *grad_given), wanted)]
-
-    def _first(self, given: Sequence[Tensor]) -> list[int]:
-        return [s.data_ptr() for s in given[: self.given]] or self.first
-
-    def _call(self, function: Any, at: int) -> None:
-        if function(self.kernel.planned.address, at):
-            raise MemoryError("there is no memory left for the kernels' own arrays")
 
 
 def _at(t: Tensor | None) -> int:

@@ -227,7 +227,7 @@ class Recurrent(nn.Module):
                 sequences, last = op.run(
                     part.program, weights, seen, first[len(final)], fused=part.fused, lengths=steps, noise=own,
                     reverse=part.direction == "backward", backend=self.backend, every_state=every_state,
-                    checkpoint_every=self.checkpoint_every, cell=part.cell,
+                    checkpoint_every=self.checkpoint_every, cell=part.cell, sizes=layer.sizes,
                 )  # fmt: skip
                 outputs.append(sequences[0])
                 final.append(tuple(last))
@@ -250,16 +250,17 @@ class Recurrent(nn.Module):
         """A usual call of one layer in one direction; None for any other."""
         layers = self._modules["layers"]._modules  # type: ignore[union-attr]  # __getattr__ takes a microsecond
         layer: Any = layers["0"]
-        states: Any = () if state is None else state[0] if type(state) is tuple and len(state) == 1 else None
-        if len(layers) > 1 or len(layer.directions) > 1 or type(states) is not tuple:
+        if len(layers) > 1 or len(layer.directions) > 1:
+            return None
+        if state is not None and (type(state) is not tuple or len(state) != 1 or type(state[0]) is not tuple):
             return None
         if self.residual or self.checkpoint_every is not None or self.backend not in op.NATIVE:
             return None
         if self.training and self.regularisers.noisy:
             return None
-        reverse = layer.directions[0] == "backward"
+        (way,), states = layer.directions, state and state[0]
         found = op.quick(
-            layer.cells[0], layer.sizes, x, states, layer.tensors(layer.directions[0]), reverse=reverse,
+            layer.cells[0], layer.sizes, x, states, layer.tensors(way), reverse=way == "backward",
             batch_first=self.batch_first,
         )  # fmt: skip
         if found is None:

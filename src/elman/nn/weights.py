@@ -39,7 +39,8 @@ class Layout:
         return self._tables(tensors, size, "p_grad_weight", "p_grad_weight_row", "p_grad_bias", "p_grad_parameter")
 
     def _tables(self, tensors: Sequence[Tensor], size: int, *names: str) -> dict[str, Sequence[int]]:
-        at, a, b = addresses(tensors, self.places, size), len(self.parts), len(self.parts) + len(self.biases)
+        at = addresses([t.data_ptr() for t in tensors], self.places, size)
+        a, b = len(self.parts), len(self.parts) + len(self.biases)
         return dict(zip(names, (at[:a], self.rows, at[a:b], at[b:])))
 
     @cached_property
@@ -54,9 +55,9 @@ class Layout:
         return [*blocks, *self.biases, *((t, 0) for t in self.parameters)]
 
 
-def addresses(tensors: Iterable[Tensor], places: Iterable[tuple[int, int]], size: int) -> list[int]:
-    """Of places in tensors, numbers of `size` bytes from their beginnings; 0 in the tensor -1."""
-    at = [*[t.data_ptr() for t in tensors], 0]
+def addresses(at: Sequence[int], places: Iterable[tuple[int, int]], size: int) -> list[int]:
+    """Of places in tensors at these addresses, numbers of `size` bytes from their beginnings; 0 in the tensor -1."""
+    at = [*at, 0]
     return [at[t] + size * place for t, place in places]
 
 
