@@ -34,9 +34,10 @@ class NativeRun(torch.autograd.Function):
         saved = ctx.saved_tensors
         (x, *given), kept = saved[: ctx.given], saved[ctx.given :]
         found: list[Tensor | None]
-        if all(g is None for g in grads):
+        came = [g for g in grads if g is not None]
+        if not came:
             return (None,) * (1 + int(ctx.given))
-        batched = any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
+        batched = any(map(torch._C._functorch.is_legacy_batchedtensor, came))
         if torch.is_grad_enabled() or reference.transformed() or batched:
             with torch.enable_grad():
                 outputs = _by_reference(job, x, given)

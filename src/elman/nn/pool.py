@@ -12,7 +12,8 @@ class Pool:
     """Memory between the passes: a large block that is returned to the system comes back as pages to be cleared, which
     is a tenth of a training step's time."""
 
-    MOST = 1 << 30  # bytes that wait for the next call
+    LEAST, MOST = 1 << 17, 1 << 30
+    """Bytes of a block that waits for the next call, and of all of them."""
 
     def __init__(self) -> None:
         self.free: list[Tensor] = []
@@ -20,6 +21,8 @@ class Pool:
 
     def take(self, count: int, like: Tensor) -> Tensor:
         """At least `count` numbers of the type of `like`, of any value."""
+        if 2 * count * like.itemsize < self.LEAST:  # none waits
+            return like.new_empty(count)
         with self.lock:
             for k, block in enumerate(self.free):
                 if block.dtype == like.dtype and count <= len(block) <= 2 * count:
@@ -28,7 +31,7 @@ class Pool:
 
     def give(self, block: Tensor) -> None:
         """For a later call; the oldest go where there are too many."""
-        if not 1 << 17 <= block.nbytes <= self.MOST:
+        if not self.LEAST <= block.nbytes <= self.MOST:
             return
         with self.lock:
             self.free.insert(0, block)

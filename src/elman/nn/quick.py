@@ -10,7 +10,7 @@ import ctypes
 import struct
 import threading
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -36,7 +36,7 @@ class _Words(threading.local):
 
     def __init__(self, fields: Mapping[str, int], tables: Mapping[str, Sequence[int]]) -> None:
         ends = [*accumulate(map(len, tables.values()), initial=_HEAD)]
-        self.row = (ctypes.c_long * ends[-1])()
+        self.row: Any = (ctypes.c_long * ends[-1])()
         self.at = ctypes.addressof(self.row)
         self.places = dict(zip(tables, ends))
         pointers = {name: self.at + 8 * place for name, place in self.places.items()}
@@ -92,6 +92,8 @@ class Quick:
         room = [*planned.room(of.total, 1)[1:4], planned.plan.saved * of.total, *(of.total * n for n in units[1:])]
         self.block, self.cuts = sum(room), [size * at for at in accumulate(room[:-1], initial=0)]
         *self.states, self.scratch = [size * at for at in accumulate((batch * n for n in units), initial=0)]
+        self.of_input = planned.plan.backward.of_input
+        self.sums = cache(lambda threads: planned.room(of.total, threads)[4])  # packed gradients and sums
         self._make_words()
 
     def _make_words(self) -> None:
@@ -156,15 +158,14 @@ class Quick:
         keep_graph: bool,
     ) -> list[Tensor | None]:
         """As `native.run_backward`; kept: the block and the output."""
-        inputs, words, planned, count = x.contiguous(), self.words, self.kernel.planned, self.given
+        inputs, words, count = x.contiguous(), self.words, self.given
         threads = torch.get_num_threads()
         block = kept[0].clone() if keep_graph else kept[0]  # the kernels turn records into gradients
         of_output, *of_final = [g if g is None else g.contiguous() for g in grads]
-        of_input = planned.plan.backward.of_input
-        grad_x = (torch.empty_like(inputs) if of_input else torch.zeros_like(inputs)) if wanted[0] else None
+        grad_x = (x.new_empty if self.of_input else x.new_zeros)(*self.x_shape) if wanted[0] else None
         new = x.new_zeros if self.kernel.layout.sparse else x.new_empty
         grad_given = [new(*shape) for shape in self.shapes]
-        sums = planned.room(self.rows.total, threads)[4]
+        sums = self.sums(threads)
         room = POOL.take(sums + self.scratch // self.size, x)
         record, first = _cut(block, self.cuts), [s.data_ptr() for s in given[:count]] or self.first
         tables = [*first, kept[1].data_ptr(), *record[4:], *first, *record[:3]]
@@ -176,7 +177,7 @@ class Quick:
         row = words.row
         self.pack_backward(row, 8 * _HEAD, *tables)
         row[_THREADS], row[_X], row[_RECORD], row[_SAVED] = threads, inputs.data_ptr(), words.record, record[3]
-        row[_GRAD_X], row[_ACCUMULATED] = _at(grad_x) if of_input else 0, room.data_ptr()
+        row[_GRAD_X], row[_ACCUMULATED] = _at(grad_x) if self.of_input else 0, room.data_ptr()
         if self.engine.backward(self.address, words.at):
             raise MemoryError(_NO_MEMORY)
         if not keep_graph:
