@@ -133,7 +133,7 @@ def described(path: str, document: Any, about: Mapping[str, Any]) -> str:
         "task": TASKS[about["task"]].title if about["task"] in TASKS else about["task"],
         "parameters": f"{about['parameters']:,}",
         "vocabularies": ", ".join(
-            f"{name}: {count:,}" for name, count in about["vocabularies"].items() if name != "level"
+            f"{name}: {count:,}" for name, count in about["vocabularies"].items() if name not in ("level", "crf")
         ),
         "options": " · ".join(changed) or "all at their defaults",
         "trained": _effort(training) if training else "",

@@ -25,10 +25,15 @@ def bio(tags: Sequence[str]) -> np.ndarray:
     return np.concatenate([first | same, first[None]])
 
 
+def obeys(rules: np.ndarray, tags: np.ndarray) -> bool:
+    """Whether a sequence of numbers of tags (T,) is one that the rules (V + 1, V) allow."""
+    return not len(tags) or bool(rules[-1, tags[0]] and rules[tags[:-1], tags[1:]].all())
+
+
 class CRF(nn.Module):
     """p(y | x) ∝ exp(start[y_1] + Σ_t logits[t, y_t] + Σ_t transitions[y_t, y_t+1] + end[y_T]) (Lafferty et al. 2001).
 
-    tags: V. allowed: booleans (V + 1, V) as `bio` gives them: decoding, probabilities and `log_partition` keep to
+    tags: V. allowed: booleans (V + 1, V) as `bio` gives them, or a function that gives them once needed: decoding, probabilities and `log_partition` keep to
     sequences that they allow; the loss is that of the model over all sequences, so that what breaks the rules in the
     data has a loss too. All weights are 0 at first: the tags are then independent. Works on logits (T, B, V) with
     `lengths` (B) as the recurrent layers take them, 0 included.
@@ -42,11 +47,25 @@ class CRF(nn.Module):
         self.transitions = nn.Parameter(torch.zeros(tags, tags))
         self.start = nn.Parameter(torch.zeros(tags))
         self.end = nn.Parameter(torch.zeros(tags))
-        self.allowed = None if allowed is None else np.asarray(allowed)
-        if self.allowed is not None and (self.allowed.dtype != bool or self.allowed.shape != (tags + 1, tags)):
-            raise OptionError(f"allowed must be booleans of shape ({tags + 1}, {tags})")
-        if self.allowed is not None and not self.allowed.any(1).all():
+        self._allowed = allowed if callable(allowed) else self._sound(allowed)
+
+    def _sound(self, allowed: Any) -> np.ndarray | None:
+        """What may follow what, checked."""
+        if allowed is None:
+            return None
+        found = np.asarray(allowed)
+        if found.dtype != bool or found.shape != (self.tags + 1, self.tags):
+            raise OptionError(f"allowed must be booleans of shape ({self.tags + 1}, {self.tags})")
+        if not found.any(1).all():
             raise OptionError("allowed leaves a tag that nothing may follow, or no tag to begin with")
+        return found
+
+    @property
+    def allowed(self) -> np.ndarray | None:
+        """Which tag may follow which (V + 1, V), the last row: which may begin; None: all may."""
+        if callable(self._allowed):
+            self._allowed = self._sound(self._allowed())
+        return self._allowed
 
     def forward(
         self, logits: Tensor, targets: Tensor, lengths: Any = None, *, reduction: Reduction = "step"
@@ -124,7 +143,7 @@ class CRF(nn.Module):
         return paths.permute(2, 0, 1).masked_fill(_outside(logits, ends), 0), scores.T
 
     def extra_repr(self) -> str:
-        return f"{self.tags}{'' if self.allowed is None else ', constrained'}"
+        return f"{self.tags}{'' if self._allowed is None else ', constrained'}"
 
     def _checked(self, logits: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
         """The logits, 0 beyond the ends and at least float32, and the ends as a tensor (B,)."""
