@@ -33,10 +33,10 @@ def obeys(rules: np.ndarray, tags: np.ndarray) -> bool:
 class CRF(nn.Module):
     """p(y | x) ∝ exp(start[y_1] + Σ_t logits[t, y_t] + Σ_t transitions[y_t, y_t+1] + end[y_T]) (Lafferty et al. 2001).
 
-    tags: V. allowed: booleans (V + 1, V) as `bio` gives them, or a function that gives them once needed: decoding, probabilities and `log_partition` keep to
-    sequences that they allow; the loss is that of the model over all sequences, so that what breaks the rules in the
-    data has a loss too. All weights are 0 at first: the tags are then independent. Works on logits (T, B, V) with
-    `lengths` (B) as the recurrent layers take them, 0 included.
+    tags: V. allowed: booleans (V + 1, V) as `bio` gives them, or a function that gives them once they are needed:
+    decoding, probabilities and `log_partition` keep to sequences that they allow; the loss is that of the model over
+    all sequences, so that what breaks the rules in the data has a loss too. All weights are 0 at first: the tags are
+    then independent. Works on logits (T, B, V) with `lengths` (B) as the recurrent layers take them, 0 included.
     """
 
     def __init__(self, tags: int, allowed: Any = None) -> None:
