@@ -21,7 +21,7 @@ from elman.models.language_model import IGNORED, LanguageModel
 Figures = dict[str, Any]
 
 
-def agreement(model: Any, source: PathLike | Table) -> Figures:
+def agreement(model: Any, source: PathLike | Table | list[Agreement]) -> Figures:
     """Subject-verb agreement (Linzen, Dupoux & Goldberg 2016): how often the right number is chosen, by attractors.
 
     A language model is right where the verb as it stands is likelier after the words before it than the verb in the
@@ -31,7 +31,7 @@ def agreement(model: Any, source: PathLike | Table) -> Figures:
     {"probe", "rows": [{"group", "items", "accuracy", "baseline"}, ...], "left_out": {reason: count}}; the baseline
     always takes the number that most items have; the last row is of all.
     """
-    items, left_out = read_agreement(source)
+    items, left_out = (source, dict[str, int]()) if isinstance(source, list) else read_agreement(source)
     if isinstance(model, LanguageModel):
         items = _known(model, items, left_out)
         forms = [(item.prefix, form) for item in items for form in (item.verb, str(item.other))]
