@@ -130,6 +130,24 @@ def test_minimal_pairs_by_phenomenon(model: LanguageModel) -> None:
     assert blimp(model, same)["rows"][-1]["accuracy"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("text", "level", "expected"),
+    [
+        ("it didn 't , he said", "space", "it didn 't , he said ?"),
+        ("it did n't , he said", "space", "it did n't , he said ?"),
+        ("it didn't , he said", "space", "it didn't , he said ?"),
+        ("it didn 't , he said", "word", "it didn ' t , he said ?"),
+        ("It He said", "space", "It didn't , He said ?"),
+        ("it didn't", "char", "it didn't, he said?"),
+    ],
+)
+def test_sentences_are_written_as_the_model_learnt_them(text: str, level: str, expected: str) -> None:
+    from elman.models.probes import _as_learnt
+
+    model = LanguageModel(level=level, hidden_size=3, epochs=1, bptt=5, valid_fraction=0.0, lines=True).fit(text)
+    assert _as_learnt(model, "It didn't, He said?") == expected
+
+
 # -- classifiers -------------------------------------------------------------------------------------------------------
 def test_a_classifier_is_asked_for_the_number(tmp_path: Path) -> None:
     items, _ = read_agreement(written(tmp_path / "train.jsonl", sentences(300, 0)))

@@ -21,8 +21,8 @@ def main(folder: str, *seeds: str) -> None:
     train, dev, test = (Path(folder) / f"{n}.conll" for n in ("train", "dev", "test"))
     for seed in map(int, seeds or ("1",)):
         model = SequenceTagger(
-            hidden_size=100, word_size=50, shape_size=16, dropout=0.5, word_dropout=0.25, batch_size=16, lr=3e-3,
-            schedule="cosine", epochs=10, patience=None, seed=seed,
+            hidden_size=100, word_size=50, shape_size=16, dropout=0.4, word_dropout=0.25, batch_size=16, lr=3e-3,
+            schedule="cosine", epochs=16, patience=None, seed=seed,
         )  # fmt: skip
         model.fit(train, valid=dev, progress=Progress.auto())
         figures = model.evaluate(test)

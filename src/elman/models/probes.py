@@ -63,8 +63,7 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
         seen[pair.paradigm] += 1
         if most is None or seen[pair.paradigm] <= most:
             pairs.append(pair)
-    fold = _fold(model)
-    scores = model.score([fold(text) for pair in pairs for text in (pair.good, pair.bad)])
+    scores = model.score([_as_learnt(model, text) for pair in pairs for text in (pair.good, pair.bad)])
     likely = np.array([score["log_probability"] for score in scores]).reshape(-1, 2)
     right = likely[:, 0] > likely[:, 1]
     paradigms = _rows([pair.paradigm for pair in pairs], right, [0.5] * len(pairs))[:-1]
@@ -90,6 +89,21 @@ def probe(name: str, model: Any, source: PathLike | Table) -> Figures:
 def _fold(model: LanguageModel) -> Callable[[str], str]:
     """Texts in lower case for a model that knows no capitals."""
     return str if any(token != token.lower() for token in model.vocabulary_.tokens) else str.lower
+
+
+def _as_learnt(model: LanguageModel, text: str) -> str:
+    """A sentence as the model's text has it: signs apart from words, in lower case where it knows no capitals, and
+    contractions in the parts that it knows (didn 't, did n't) where it does not know them whole."""
+    text = _fold(model)(text)
+    if model.level == "char":
+        return text
+    words = []
+    for word in tokenize(text, "word"):
+        at = word.find("'")
+        ways = [[word], [word[:at], word[at:]], [word[: at - 1], word[at - 1 :]], [word[:at], "'", word[at + 1 :]]]
+        known = (way for way in ways if all(part in model.vocabulary_ for part in way))
+        words += [word] if at < 1 else next(known, [word])
+    return " ".join(words)
 
 
 def _group(item: Agreement) -> str:

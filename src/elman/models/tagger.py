@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,9 +20,10 @@ from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError
 from elman.models.estimator import Estimator, as_tensor, set_vectors
-from elman.models.inputs import as_table, check_steps, fitting, known, listed, missing, place
+from elman.models.inputs import MAX_STEPS, as_table, fitting, known, place
 from elman.models.options import TaggerOptions, documented
 from elman.models.restoring import recurrent_from, vocabulary_from
+from elman.models.tagged import Sentences, sentences_of, tagged, with_words
 from elman.models.tagger_network import Batch, TaggerNetwork
 from elman.nn import CRF, Recurrent
 from elman.nn.crf import bio, obeys
@@ -34,7 +36,6 @@ from elman.training.progress import Progress
 MOST_BEST = 1000
 """Sequences of tags that may be asked for of one sentence: their number costs memory."""
 
-Sentences = list[list[str]]
 _SPAN_TAG = re.compile(r"O|[BI]-.+")
 
 
@@ -66,46 +67,11 @@ class SequenceTagger(TaggerOptions, Estimator):
         self._check_sizes("head_sizes")
 
     # -- data ----------------------------------------------------------------------------------------------------------
-    def _sentences(self, data: Any) -> tuple[Sentences, Table | str]:
-        """The words of every sentence, and where they come from for messages."""
-        data = as_table(data)
-        where: Table | str = data if isinstance(data, Table) else "the sentences"
-        sentences: Sentences = []
-        for i, words in enumerate(
-            data.column(self.input) if isinstance(data, Table) else listed(data, "the sentences")
-        ):
-            if isinstance(words, str | bytes) or not isinstance(words, Iterable):
-                raise DataError(f"{place(where, i)}: a sentence is a list of words, not {type(words).__name__}")
-            sentences.append(list(words))
-            for word in sentences[-1]:
-                if not isinstance(word, str):
-                    raise DataError(f"{place(where, i)}: a word is a text, not {type(word).__name__}")
-        check_steps([len(words) for words in sentences], where)
-        return sentences, where
+    def _sentences(self, data: Any) -> Sentences:
+        return sentences_of(as_table(data), self.input)[0]
 
     def _pairs(self, data: Any, tags: Any) -> tuple[Sentences, Sentences, Table | str]:
-        data = as_table(data)
-        sentences, where = self._sentences(data)
-        if tags is None:
-            if not isinstance(data, Table):
-                raise DataError("tags are missing: give y beside X, or a table with a column of tags")
-            tags = data.column(self.target or ("upos" if "upos" in data.names else "tags"))
-        tags = listed(tags, "the tags")
-        if len(tags) != len(sentences):
-            raise DataError(
-                f"there are {len(sentences)} sentences and {len(tags)} lists of tags; each sentence needs one"
-            )
-        for i, (words, own) in enumerate(zip(sentences, tags)):
-            if isinstance(own, str | bytes) or not isinstance(own, Iterable):
-                raise DataError(f"{place(where, i)}: the tags of a sentence are a list, not {type(own).__name__}")
-            tags[i] = list(own)
-            if len(tags[i]) != len(words):
-                raise DataError(f"{place(where, i)}: {len(words)} words but {len(tags[i])} tags; each word needs one")
-            if any(missing(tag) for tag in tags[i]):
-                raise DataError(f"{place(where, i)}: a tag is missing; fill it in or leave the sentence out")
-        if not any(sentences):
-            raise DataError("there are no words in the sentences")
-        return sentences, [[str(tag) for tag in own] for own in tags], where
+        return tagged(as_table(data), tags, self.input, self.target)
 
     def _fold(self, words: Sequence[str]) -> list[str]:
         return [word.lower() for word in words] if self.lower else list(words)
@@ -139,13 +105,13 @@ class SequenceTagger(TaggerOptions, Estimator):
         self.__dict__.pop("module_", None)
         sentences, tags, where = self._pairs(X, y)
         self.tags_ = Vocabulary.build(tags, unknown=None)
-        sentences, numbers = _with_words(sentences, self._numbers(tags, where))
+        sentences, numbers = with_words(sentences, self._numbers(tags, where))
         self.crf_ = self._rules(numbers)
         held: Sentences = []
         held_numbers: list[np.ndarray] = []
         if valid is not None:
             held, tags, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
-            held, held_numbers = _with_words(held, self._numbers(tags, where))
+            held, held_numbers = with_words(held, self._numbers(tags, where))
         elif self.valid_fraction:
             kept, out = split(len(sentences), self.valid_fraction, self.seed)
             held, held_numbers = [sentences[i] for i in out], [numbers[i] for i in out]
@@ -218,10 +184,14 @@ class SequenceTagger(TaggerOptions, Estimator):
 
     # -- use -----------------------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def _logits(self, sentences: Sequence[Sequence[str]]) -> Iterator[tuple[list[int], Tensor, np.ndarray]]:
-        """Batches of sentences, each once: their places, their logits (T, B, V), their lengths (B,)."""
+    def _logits(
+        self, sentences: Sequence[Sequence[str]], n: int = 1
+    ) -> Iterator[tuple[list[int], Tensor, np.ndarray]]:  # fmt: skip
+        """Batches of sentences, each once: their places, their logits (T, B, V), their lengths (B,); so small that the
+        n best fit into memory: each step keeps n numbers and places for every tag, at most 256 MiB in all."""
         lengths = np.array([len(s) for s in sentences], np.int64)
-        for places in fitting(length_batches(lengths, 64, seed=0, epoch=0, shuffle=False), lengths):
+        most = min(MAX_STEPS, (1 << 24) // (n * len(self.tags_)))
+        for places in fitting(length_batches(lengths, 64, seed=0, epoch=0, shuffle=False), lengths, most):
             yield places.tolist(), self.module_(self.batch([sentences[i] for i in places])), lengths[places]
 
     def _found(self, logits: Tensor, lengths: np.ndarray) -> np.ndarray:
@@ -235,7 +205,7 @@ class SequenceTagger(TaggerOptions, Estimator):
         loss: Tensor = (self.module_.crf or cross_entropy)(logits, targets, lengths, reduction=reduction)
         return loss
 
-    def _best(self, logits: Tensor, lengths: np.ndarray, n: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def _best(self, logits: Tensor, lengths: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         """The likeliest tags (n, T, B), best first, and their log-probabilities (n, B), −∞ where there are no more."""
         crf = self.module_.crf
         if crf is None:
@@ -247,7 +217,7 @@ class SequenceTagger(TaggerOptions, Estimator):
     def predict(self, X: Any) -> list[list[str]]:
         """The likeliest tag of every word; with a CRF the tags of the likeliest sequence."""
         self._need_fit()
-        sentences = self._sentences(X)[0]
+        sentences = self._sentences(X)
         result: list[list[str]] = [[]] * len(sentences)
         for places, logits, lengths in self._logits(sentences):
             found = self._found(logits, lengths)
@@ -261,19 +231,19 @@ class SequenceTagger(TaggerOptions, Estimator):
         self._need_fit()
         if type(n) is not int or not 1 <= n <= MOST_BEST:
             raise OptionError(f"--n-best must be a whole number from 1 to {MOST_BEST:,}, not {n!r}")
-        sentences = self._sentences(X)[0]
+        sentences = self._sentences(X)
         result: list[list[tuple[list[str], float]]] = [[]] * len(sentences)
-        for places, logits, lengths in self._logits(sentences):
+        for places, logits, lengths in self._logits(sentences, n):
             paths, scores = self._best(logits, lengths, n)
             for column, i in enumerate(places):
-                found = zip(paths[:, : lengths[column], column], np.exp(scores[:, column]))
-                result[i] = [(self.tags_.decode(path), float(p)) for path, p in found if p > 0]
+                found = zip(paths[:, : lengths[column], column], scores[:, column].tolist())
+                result[i] = [(self.tags_.decode(path), math.exp(p)) for path, p in found if p > -math.inf]
         return result
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """For each sentence (T, V): the probabilities of the tags, in the order of `classes_`."""
         self._need_fit()
-        sentences = self._sentences(X)[0]
+        sentences = self._sentences(X)
         result = [np.zeros((0, len(self.tags_)))] * len(sentences)
         for places, logits, lengths in self._logits(sentences):
             crf = self.module_.crf
@@ -347,12 +317,6 @@ class SequenceTagger(TaggerOptions, Estimator):
                 bidirectional=True,
             )  # fmt: skip
         self._build(self._recurrent_from(doc, self._width(letters)), letters)
-
-
-def _with_words(sentences: Sentences, numbers: list[np.ndarray]) -> tuple[Sentences, list[np.ndarray]]:
-    """Without the empty sentences, which teach nothing."""
-    full = [i for i, words in enumerate(sentences) if words]
-    return [sentences[i] for i in full], [numbers[i] for i in full]
 
 
 class _Trainee:

@@ -133,7 +133,7 @@ class CRF(nn.Module):
             best = top + row[..., None]
             bests.append(best)
             back.append(place)
-        final = torch.stack(bests)[(ends - 1).clamp(min=0), torch.arange(batch)] + end[:, None]
+        final = torch.stack(bests)[(ends - 1).clamp(min=0), torch.arange(batch, device=ends.device)] + end[:, None]
         empty = (ends == 0)[:, None, None]
         final = final.masked_fill(empty, -torch.inf)  # no words: one sequence, without tags
         final[:, :1, :1] = final[:, :1, :1].masked_fill(empty, 0)
