@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,11 @@ def test_the_real_files_are_read(shared_data: Path) -> None:
     wrong = [i for i in items if i.other is not None and other_number(i.verb, i.number) != i.other]
     assert len(wrong) < 5  # the rules of spelling, held to Linzen's own inflections
     assert len(read_pairs(shared_data / "blimp" / "blimp.tsv.gz")) == 67_000
+
+
+def test_the_python_of_the_page_runs() -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "probes.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, "probes.md", "exec"), names)
+    assert names["agreement"](names["model"], Table("my items", names["items"], [1]))["rows"][-1]["accuracy"] == 1.0
