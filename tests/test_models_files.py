@@ -68,6 +68,14 @@ def tagger(**options: Any) -> SequenceTagger:
     return SequenceTagger(**{**SMALL, **sizes, **options}).fit(SENTENCES, TAGS)
 
 
+def spans(**options: Any) -> SequenceTagger:
+    """A tagger of spans (BIO)."""
+    sizes = {"word_size": 3, "letter_size": 2, "letter_hidden_size": 3}
+    marks = {"DET": "O", "N": "B-N", "V": "I-N", "ADV": "O"}
+    model = SequenceTagger(**{**SMALL, **sizes, **options})
+    return model.fit(SENTENCES, [[marks[tag] for tag in own] for own in TAGS])
+
+
 MAKERS: dict[str, Callable[[], Estimator]] = {
     "characters": lambda: language(embedding_size=3),
     "characters, two layers of own cells": lambda: language(cell=leaky, num_layers=2, residual=True),
@@ -79,6 +87,8 @@ MAKERS: dict[str, Callable[[], Estimator]] = {
     "series, one way": lambda: numbers(bidirectional=False, cell="lstm_peephole", class_weight="balanced"),
     "regressor": lambda: amounts(noise=0.1, pooling="mean", head_sizes=(3,)),
     "tagger": lambda: tagger(head_sizes=(4,), num_layers=2),
+    "tagger with a CRF": lambda: spans(crf=True, shape_size=2),
+    "tagger with a CRF without rules": lambda: tagger(crf=True),
     "tagger without letters": lambda: tagger(letter_hidden_size=0, cell=leaky, lower=False),
     "tagger of mixed cells": lambda: tagger(cell=["gru", "rnn"], num_layers=2, residual=True),
 }
@@ -114,7 +124,8 @@ def said_by(model: Estimator) -> list[Any]:
         return [model.score(["green dogs sleep", "", "£"]), model.evaluate(TEXT), model.generate("gr", 30, seed=5)]
     if isinstance(model, SequenceTagger):
         fresh = [["the", "Cats", "bark"], [], ["unheard"]]
-        return [[p.tobytes() for p in model.predict_proba(fresh)], model.predict(fresh), model.classes_, model.spans]
+        shares = [p.tobytes() for p in model.predict_proba(fresh)]
+        return [shares, model.predict(fresh), model.predict_nbest(fresh, 3), model.classes_, model.spans, model.crf_]
     if isinstance(model, SequenceRegressor):
         fresh = [s[::-1] * 2 for s in series()]
         return [model.predict(fresh).tobytes(), model.evaluate(fresh, range(len(fresh)))]
@@ -282,6 +293,16 @@ RECURRENT, HEAD = ("networks", "recurrent", 0), ("options", "head_sizes")
         ("tagger", ("vocabularies", "tags", "tokens"), ["N", "V"], "'head.4.weight' must have the shape"),
         ("tagger", ("vocabularies", "letters", "tokens"), ["<unk>", "a"], "'letters.weight' must have the shape"),
         ("tagger", ("vocabularies", "words"), ABSENT, "the vocabulary 'words' is missing"),
+        ("tagger with a CRF", ("vocabularies", "tags", "tokens"), ["B-N", *MANY], "'(crf|head).*' must have the shape"),
+        ("tagger with a CRF", ("vocabularies", "crf", "rules"), "none", "the rules of the CRF are not known"),
+        ("tagger with a CRF", ("vocabularies", "crf", "rules"), ["bio"], "the rules of the CRF are not known"),
+        ("tagger with a CRF", ("vocabularies", "crf"), {}, "the rules of the CRF are not known"),
+        ("tagger with a CRF", ("vocabularies", "crf"), ABSENT, "the rules of the CRF are not known"),
+        ("tagger with a CRF", ("vocabularies", "shapes"), ABSENT, "the vocabulary 'shapes' is missing"),
+        ("tagger with a CRF", ("options", "crf"), False, "the rules of the CRF are not known"),
+        ("tagger with a CRF", ("options", "shape_size"), 3, "the network 'recurrent' has other sizes"),
+        ("tagger with a CRF", ("options", "shape_size"), -2, "--shape-size must be a whole number, 0 or more, not -2"),
+        ("tagger", ("vocabularies", "crf"), {"rules": "free"}, "the weight 'crf.end' is missing"),
         # options
         ("tied", ("options",), {}, "the option hidden_size is missing"),
         ("tied", ("options", "tied"), ABSENT, "the option tied is missing"),

@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 from elman.data import Table, read_table
 from elman.errors import DataError, OptionError, TrainingError
 from elman.models import SequenceTagger, inputs
-from elman.models import tagger as module
 from elman.models.tagger import _Trainee
+from elman.runtime import inputs as runtime_inputs
 from elman.training.metrics import span_f1
 
 SMALL: dict[str, Any] = {
@@ -44,7 +44,7 @@ def made(count: int, seed: int) -> tuple[list[list[str]], list[list[str]]]:
 def test_each_distinct_word_is_spelled_once_and_lands_in_its_places() -> None:
     model = SequenceTagger(**SMALL).fit(WORDS, TAGS)
     batch = [["sat", "the", "sat"], [], ["a", "the"]]
-    words, which, letters, counts, lengths, _ = model.batch(batch)
+    words, which, letters, _, counts, lengths = model.batch(batch)
     assert lengths.tolist() == [3, 0, 2]
     assert words.shape == which.shape == (3, 3)
     assert letters.shape == (3, 3)  # the longest word, and three distinct ones
@@ -91,9 +91,10 @@ def test_without_letters_unknown_words_are_all_alike(tmp_path: Path) -> None:
 
 
 def test_a_very_long_word_is_read_by_its_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LETTERS", 3)
+    monkeypatch.setattr(runtime_inputs, "LETTERS", 3)
     model = SequenceTagger(**SMALL).fit([["abcdefghi", "abcxyzghi", "abcdef"]], [["A", "B", "A"]])
-    letters, counts = model.batch([["abcdefghi", "abcdef"]])[2:4]
+    read = model.batch([["abcdefghi", "abcdef"]])
+    letters, counts = read.letters, read.letter_counts
     assert counts.tolist() == [6, 6]
     assert "".join(model.letters_.decode(letters[:, 0].numpy())) == "abcghi"
     assert "".join(model.letters_.decode(letters[:, 1].numpy())) == "abcdef"
@@ -150,16 +151,16 @@ def test_words_are_dropped_only_while_training() -> None:
     seen: list[torch.Tensor] = []
     model.module_.words.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     sentence = ["the", "cat", "sat", "down"] * 500
-    arguments = model.batch([sentence])
+    batch = model.batch([sentence])
     model.module_.train()
-    model.module_(*arguments)
+    model.module_(batch)
     model.module_.eval()
-    model.module_(*arguments)
+    model.module_(batch)
     unknown = model.words_.unknown_index
     dropped = (seen[0] == unknown).double().mean().item()
     assert dropped == pytest.approx(0.5, abs=0.05)
-    assert torch.equal(seen[0][seen[0] != unknown], arguments[0][seen[0] != unknown])
-    assert torch.equal(seen[1], arguments[0])
+    assert torch.equal(seen[0][seen[0] != unknown], batch.words[seen[0] != unknown])
+    assert torch.equal(seen[1], batch.words)
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ def test_padding_does_not_reach_the_loss() -> None:
     numbers = model._numbers(TAGS, "here")
     alone = 0.0
     for words, own in zip(WORDS, numbers):
-        logits = model.module_(*model.batch([words]))
+        logits = model.module_(model.batch([words]))
         alone += cross_entropy(logits[:, 0], torch.from_numpy(own), reduction="sum").item()
     together = _Trainee(model, WORDS, numbers, [], []).loss(np.arange(3), None)[0].item()
     assert together == pytest.approx(alone / 9, rel=1e-5)

@@ -196,19 +196,21 @@ SENTENCES = [["the", "cat", "sat"], ["a", "dog", "sat", "down"], ["the", "dog"]]
 TAGS = [["x", "y", "z"], ["x", "y", "z", "z"], ["x", "y"]] * 6
 
 
-@pytest.mark.parametrize("letters", [0, 5])
-def test_a_tagger_streams_as_it_was_trained(way: str, letters: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("letters", "shapes"), [(0, 0), (5, 0), (0, 2), (5, 2)])
+def test_a_tagger_streams_as_it_was_trained(way: str, letters: int, shapes: int, tmp_path: Path) -> None:
     """Words are read forward; the letters of a word are all there at its step, and read both ways."""
     model = SequenceTagger(
         cell=["gru", "lstm"], hidden_size=9, num_layers=2, bidirectional=False, letter_hidden_size=letters,
-        word_size=4, head_sizes=(6,), epochs=1, lower=True,
+        word_size=4, shape_size=shapes, head_sizes=(6,), epochs=1, lower=True,
     ).fit(SENTENCES, TAGS)  # fmt: skip
     model.save(tmp_path / "m.elman")
     stream = Stream(tmp_path / "m.elman")
     assert (stream.labels, stream.level) == (model.classes_, "word")
     sentence = ["The", "dog", "unheard-of", "", "é", "ab" * 150]  # longer than what is read of a word
     logits = np.array([stream.step(word) for word in sentence])
-    np.testing.assert_allclose(logits, model._logits([sentence])[0], atol=1e-6)
+    with torch.no_grad():
+        trained = model.module_(model.batch([sentence]))[:, 0]
+    np.testing.assert_allclose(logits, trained, atol=1e-6)
     stream.reset()
     np.testing.assert_array_equal(stream.run(sentence), logits)
     for wrong in (3, None, ["the"]):
@@ -291,8 +293,11 @@ def test_threads_and_lengths_change_no_bit(name: str, sizes: tuple[int, int, int
 def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     SequenceClassifier(hidden_size=4, epochs=1).fit(make("parity", 40, 5, seed=1)).save(tmp_path / "both.elman")
     SequenceTagger(hidden_size=4, epochs=1, valid_fraction=0.0).fit(SENTENCES, TAGS).save(tmp_path / "tag.elman")
-    for name in ("both", "tag"):
-        with pytest.raises(ModelFileError, match="train it with --no-bidirectional"):
+    SequenceTagger(hidden_size=4, epochs=1, bidirectional=False, crf=True).fit(SENTENCES, TAGS).save(
+        tmp_path / "crf.elman"
+    )
+    for name, advice in (("both", "bidirectional"), ("tag", "bidirectional"), ("crf", "crf")):
+        with pytest.raises(ModelFileError, match=f"train it with --no-{advice}"):
             Stream(tmp_path / f"{name}.elman")
     for wrong in (0, -1, 1.5, True, "2"):
         with pytest.raises(OptionError, match="threads must be"):

@@ -114,7 +114,8 @@ COLUMNS = (
 )
 THREADS = TRAIN[3]
 JSON = Option("json", "bool", False, RUN, "Print one JSON object")
-EVALUATE = (*COLUMNS, *READING, *MADE, SEED, THREADS, JSON)
+PROBE = Option("probe", "str | None", None, RUN, "Judge its grammar: agreement (verbs), or blimp (minimal pairs)")
+EVALUATE = (*COLUMNS, *READING, *MADE, SEED, THREADS, PROBE, JSON)
 PREDICT = (
     COLUMNS[0], *READING, *MADE, SEED,
     Option("out", "str | None", None, RUN, "Write to this file, whole or not at all, instead of standard output"),

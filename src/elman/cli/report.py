@@ -115,6 +115,18 @@ def following(estimator: Any, place: Place, data: Data) -> str:
     return "\n".join(["next", *(f"  {typed(line)}" for line in [*lines, f"elman info {model}"])])
 
 
+def probed(figures: Mapping[str, Any]) -> str:
+    """The table of a probe, and what it does not tell."""
+    width = max(len(row["group"]) for row in figures["rows"])
+    lines = [f"{figures['probe']:<{width}}  {'accuracy':>8}  {'baseline':>8}  {'items':>6}"]
+    for row in figures["rows"]:
+        lines.append(f"{row['group']:<{width}}  {row['accuracy']:8.4f}  {row['baseline']:8.4f}  {row['items']:6,}")
+    lines += [f"left out, {reason}: {count:,}" for reason, count in figures.get("left_out", {}).items()]
+    if figures.get("ties"):
+        lines.append(f"ties, counted as wrong: {figures['ties']:,}")
+    return "\n".join(lines)
+
+
 # -- a model file ------------------------------------------------------------------------------------------------------
 def described(path: str, document: Any, about: Mapping[str, Any]) -> str:
     """`elman info` for people. about: as `elman.runtime.describe` gives it."""
@@ -133,7 +145,7 @@ def described(path: str, document: Any, about: Mapping[str, Any]) -> str:
         "task": TASKS[about["task"]].title if about["task"] in TASKS else about["task"],
         "parameters": f"{about['parameters']:,}",
         "vocabularies": ", ".join(
-            f"{name}: {count:,}" for name, count in about["vocabularies"].items() if name != "level"
+            f"{name}: {count:,}" for name, count in about["vocabularies"].items() if name not in ("level", "crf")
         ),
         "options": " · ".join(changed) or "all at their defaults",
         "trained": _effort(training) if training else "",

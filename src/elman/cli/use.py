@@ -20,6 +20,12 @@ Chosen = Mapping[str, Any]
 def evaluate(path: str, source: str, chosen: Chosen) -> None:
     """Print the figures of a model on labelled data."""
     model, task = _loaded(path, chosen)
+    if (name := chosen.get("probe")) is not None:
+        from elman.models.probes import probe
+
+        probed = probe(name, model, Reading.of(chosen).table(source, "test"))
+        print(json.dumps(probed) if chosen.get("json") else report.probed(probed))
+        return
     figures = task.evaluate(model, source, Reading.of(chosen), chosen)
     if chosen.get("json"):
         print(json.dumps(figures))

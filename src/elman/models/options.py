@@ -16,7 +16,9 @@ T = TypeVar("T")
 
 MODEL, TRAINING, DATA = "Model", "Training", "Data"
 REGULARISERS = ("input_dropout", "recurrent_dropout", "zoneout", "weight_dropout")
-"""Options that recurrent layers take as they are; files of models that were trained without them need not say so."""
+"""Options that recurrent layers take as they are."""
+ADDED = (*REGULARISERS, "shape_size", "crf")
+"""Options that older files do not have: such a model was made without what they stand for."""
 
 
 def option(default: T, group: str, about: str) -> T:
@@ -136,6 +138,10 @@ class TaggerOptions(EstimatorOptions):
     word_size: int = option(100, MODEL, "Numbers a word enters as")
     letter_size: int = option(32, MODEL, "Numbers a letter enters as")
     letter_hidden_size: int = option(50, MODEL, "Units a direction over the letters of a word; 0: do not read letters")
+    shape_size: int = option(0, MODEL, "Numbers a word's shape (Xxx, XX, 00) enters as; 0: do not read shapes")
+    crf: bool | None = option(
+        None, MODEL, "Choose the tags of a sentence together, by a CRF; default: where they mark spans (BIO)"
+    )
     word_dropout: float = option(0.05, TRAINING, "Share of words taken as unknown while learning")
     lower: bool = option(True, DATA, "Word embeddings ignore case (letters keep it)")
     min_count: int = option(1, DATA, "Words seen less often become <unk>")

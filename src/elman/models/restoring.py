@@ -19,7 +19,7 @@ from elman.cells import TracedCell
 from elman.compiler.regularise import without_zoneout
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError
-from elman.models.options import OPTIONS, REGULARISERS, TRAINING, fields
+from elman.models.options import ADDED, OPTIONS, TRAINING, fields
 from elman.nn import Recurrent
 from elman.nn.noise import Regularisers
 from elman.nn.recurrent import Layer
@@ -34,8 +34,8 @@ LOOSE = ("class_weight", "zoneout")
 
 
 def options_from(doc: Document) -> dict[str, Any]:
-    """The estimator's options, each of its type. Only options of the training and regularisers may be missing: they
-    decide nothing of what the model says."""
+    """The estimator's options, each of its type. Only options of the training may be missing, which decide nothing
+    of what the model says, and those that the file is too old to have."""
     kind = OPTIONS[doc.task]
     hints = get_type_hints(kind, localns={"AnyCell": Any})
     names = {field.name: field for field in fields(kind)}
@@ -51,7 +51,7 @@ def options_from(doc: Document) -> dict[str, Any]:
             if isinstance(value, list) and len(value) > MAX_LAYERS and name not in LOOSE:
                 raise DataError(f"the option {name} has {len(value):,} entries; at most {MAX_LAYERS:,} are allowed")
             found[name] = value if name in LOOSE else _convert(value, hints[name], f"the option {name}")
-        elif field.metadata["group"] != TRAINING and name not in REGULARISERS:
+        elif field.metadata["group"] != TRAINING and name not in ADDED:
             raise DataError(f"the option {name} is missing")
     if isinstance(rates := found.get("zoneout"), list):  # state=rate, as the file keeps a mapping
         found["zoneout"] = {state: float(rate) for state, _, rate in (str(pair).rpartition("=") for pair in rates)}

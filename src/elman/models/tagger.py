@@ -3,71 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elman.data.batching import length_batches, pad, split
 from elman.data.embeddings import read_embeddings
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError
-from elman.models.estimator import Estimator, as_tensor, initial_embedding, initial_linear, set_vectors
-from elman.models.inputs import as_table, check_steps, fitting, known, listed, missing, place
+from elman.models.estimator import Estimator, as_tensor, set_vectors
+from elman.models.inputs import MAX_STEPS, as_table, fitting, known, place
 from elman.models.options import TaggerOptions, documented
 from elman.models.restoring import recurrent_from, vocabulary_from
-from elman.nn import Head, Recurrent
-from elman.nn.head import last_output
-from elman.nn.loss import cross_entropy
+from elman.models.tagged import Sentences, sentences_of, tagged, with_words
+from elman.models.tagger_network import Batch, TaggerNetwork
+from elman.nn import CRF, Recurrent
+from elman.nn.crf import bio, obeys
+from elman.nn.loss import Reduction, cross_entropy
 from elman.runtime.document import Document
+from elman.runtime.inputs import shape, spelled
 from elman.training.metrics import accuracy, span_f1
 from elman.training.progress import Progress
 
-LETTERS = 100
-"""A longer word is read by so many of its first and of its last letters: one freak must not widen a whole batch."""
+MOST_BEST = 1000
+"""Sequences of tags that may be asked for of one sentence: their number costs memory."""
 
-Sentences = list[list[str]]
 _SPAN_TAG = re.compile(r"O|[BI]-.+")
-
-
-class TaggerNetwork(nn.Module):
-    """Words (T, B), which of the batch's U distinct words each is (T, B), their letters (K, U) -> logits (T, B, V)."""
-
-    def __init__(
-        self, words: int, letters: int, word_size: int, recurrent: Recurrent, characters: Recurrent | None,
-        tags: int, dropout: float, word_dropout: float, head_sizes: Sequence[int],
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.words = initial_embedding(words, word_size)
-        self.letters = None if characters is None else initial_embedding(letters, characters.input_size)
-        self.dropout = nn.Dropout(dropout)
-        self.word_dropout = word_dropout
-        self.characters = characters
-        self.recurrent = recurrent
-        self.head = Head(recurrent.output_size, tags, head_sizes, dropout=dropout)
-        for module in self.head:
-            if isinstance(module, nn.Linear):
-                initial_linear(module)
-
-    def forward(
-        self, words: Tensor, which: Tensor, letters: Tensor, letter_counts: Any, lengths: Any, unknown: int
-    ) -> Tensor:
-        if self.training and self.word_dropout:  # words turn unknown now and then, so that the letters are learnt from
-            hidden = torch.rand(words.shape, device=words.device) < self.word_dropout
-            words = words.masked_fill(hidden, unknown)
-        x = self.words(words)
-        if self.characters is not None and self.letters is not None:
-            _, state = self.characters(self.dropout(self.letters(letters)), lengths=letter_counts)
-            spelled = last_output(self.characters, state)  # (U, D·H): each distinct word once
-            x = torch.cat([x, spelled[which]], -1)
-        output, _ = self.recurrent(self.dropout(x), lengths=lengths)
-        logits: Tensor = self.head(output)
-        return logits
 
 
 @documented
@@ -83,58 +52,26 @@ class SequenceTagger(TaggerOptions, Estimator):
 
     words_: Vocabulary = dataclasses.field(init=False, repr=False)
     letters_: Vocabulary = dataclasses.field(init=False, repr=False)
+    shapes_: Vocabulary = dataclasses.field(init=False, repr=False)
     tags_: Vocabulary = dataclasses.field(init=False, repr=False)
+    crf_: str | None = dataclasses.field(init=False, repr=False)
+    """The rules that the tags of a sentence keep to: "bio", "free" (a CRF without rules), or None (no CRF)."""
     module_: TaggerNetwork = dataclasses.field(init=False, repr=False)
 
     def check(self) -> None:
         super().check()
         self._check_whole("word_size", "letter_size", "min_count")
-        self._check_whole("letter_hidden_size", least=0)
+        self._check_whole("letter_hidden_size", "shape_size", least=0)
         self._check_whole("max_vocabulary", optional=True)
         self._check_share("word_dropout")
         self._check_sizes("head_sizes")
 
     # -- data ----------------------------------------------------------------------------------------------------------
-    def _sentences(self, data: Any) -> tuple[Sentences, Table | str]:
-        """The words of every sentence, and where they come from for messages."""
-        data = as_table(data)
-        where: Table | str = data if isinstance(data, Table) else "the sentences"
-        sentences: Sentences = []
-        for i, words in enumerate(
-            data.column(self.input) if isinstance(data, Table) else listed(data, "the sentences")
-        ):
-            if isinstance(words, str | bytes) or not isinstance(words, Iterable):
-                raise DataError(f"{place(where, i)}: a sentence is a list of words, not {type(words).__name__}")
-            sentences.append(list(words))
-            for word in sentences[-1]:
-                if not isinstance(word, str):
-                    raise DataError(f"{place(where, i)}: a word is a text, not {type(word).__name__}")
-        check_steps([len(words) for words in sentences], where)
-        return sentences, where
+    def _sentences(self, data: Any) -> Sentences:
+        return sentences_of(as_table(data), self.input)[0]
 
     def _pairs(self, data: Any, tags: Any) -> tuple[Sentences, Sentences, Table | str]:
-        data = as_table(data)
-        sentences, where = self._sentences(data)
-        if tags is None:
-            if not isinstance(data, Table):
-                raise DataError("tags are missing: give y beside X, or a table with a column of tags")
-            tags = data.column(self.target or ("upos" if "upos" in data.names else "tags"))
-        tags = listed(tags, "the tags")
-        if len(tags) != len(sentences):
-            raise DataError(
-                f"there are {len(sentences)} sentences and {len(tags)} lists of tags; each sentence needs one"
-            )
-        for i, (words, own) in enumerate(zip(sentences, tags)):
-            if isinstance(own, str | bytes) or not isinstance(own, Iterable):
-                raise DataError(f"{place(where, i)}: the tags of a sentence are a list, not {type(own).__name__}")
-            tags[i] = list(own)
-            if len(tags[i]) != len(words):
-                raise DataError(f"{place(where, i)}: {len(words)} words but {len(tags[i])} tags; each word needs one")
-            if any(missing(tag) for tag in tags[i]):
-                raise DataError(f"{place(where, i)}: a tag is missing; fill it in or leave the sentence out")
-        if not any(sentences):
-            raise DataError("there are no words in the sentences")
-        return sentences, [[str(tag) for tag in own] for own in tags], where
+        return tagged(as_table(data), tags, self.input, self.target)
 
     def _fold(self, words: Sequence[str]) -> list[str]:
         return [word.lower() for word in words] if self.lower else list(words)
@@ -168,12 +105,13 @@ class SequenceTagger(TaggerOptions, Estimator):
         self.__dict__.pop("module_", None)
         sentences, tags, where = self._pairs(X, y)
         self.tags_ = Vocabulary.build(tags, unknown=None)
-        sentences, numbers = _with_words(sentences, self._numbers(tags, where))
+        sentences, numbers = with_words(sentences, self._numbers(tags, where))
+        self.crf_ = self._rules(numbers)
         held: Sentences = []
         held_numbers: list[np.ndarray] = []
         if valid is not None:
             held, tags, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
-            held, held_numbers = _with_words(held, self._numbers(tags, where))
+            held, held_numbers = with_words(held, self._numbers(tags, where))
         elif self.valid_fraction:
             kept, out = split(len(sentences), self.valid_fraction, self.seed)
             held, held_numbers = [sentences[i] for i in out], [numbers[i] for i in out]
@@ -190,15 +128,15 @@ class SequenceTagger(TaggerOptions, Estimator):
             (self._fold(words) for words in sentences), min_count=self.min_count, max_size=self.max_vocabulary
         )
         self.letters_ = Vocabulary.build(word for words in sentences for word in words)
+        self.shapes_ = Vocabulary.build(([shape(word) for word in words] for words in sentences), min_count=2)
         vectors = None if self.embeddings is None else self._vectors()
         with self._seeded():
             letters = None
             if self.letter_hidden_size:
                 first = self.cell if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell[0]
                 letters = Recurrent(first, self.letter_size, self.letter_hidden_size, bidirectional=True)
-            wide = self.word_size + (0 if letters is None else letters.output_size)
             recurrent = Recurrent(
-                self.cell, wide, self.hidden_size, self.num_layers,
+                self.cell, self._width(letters), self.hidden_size, self.num_layers,
                 bidirectional=self.bidirectional, **self._layer_options(),
             )  # fmt: skip
             self._build(recurrent, letters)
@@ -206,10 +144,24 @@ class SequenceTagger(TaggerOptions, Estimator):
         if vectors is not None:
             set_vectors(self.module_.words, vectors)
 
+    def _rules(self, numbers: list[np.ndarray]) -> str | None:
+        """Which CRF the tags ask for; one that keeps to BIO where all that is to be learnt does."""
+        if not (self.spans if self.crf is None else self.crf):
+            return None
+        rules = bio(self.tags_.tokens)
+        return "bio" if self.spans and all(obeys(rules, own) for own in numbers) else "free"
+
+    def _width(self, letters: Recurrent | None) -> int:
+        """The units in which a word enters."""
+        return self.word_size + self.shape_size + (0 if letters is None else letters.output_size)
+
     def _build(self, recurrent: Recurrent, letters: Recurrent | None) -> None:
+        # As a function: a file may claim more tags than it has weights for, and V² of anything costs memory.
+        rules = partial(bio, self.tags_.tokens) if self.crf_ == "bio" else None
         self.module_ = TaggerNetwork(
-            len(self.words_), len(self.letters_), self.word_size, recurrent, letters,
-            len(self.tags_), self.dropout, self.word_dropout, self.head_sizes,
+            len(self.words_), len(self.letters_), len(self.shapes_), self.word_size, self.shape_size, recurrent,
+            letters, CRF(len(self.tags_), rules) if self.crf_ else None, len(self.tags_), self.dropout,
+            self.word_dropout, self.words_.unknown_index or 0, self.head_sizes,
         )  # fmt: skip
 
     def _vectors(self) -> np.ndarray:
@@ -219,39 +171,86 @@ class SequenceTagger(TaggerOptions, Estimator):
             raise OptionError(f"{self.embeddings} has vectors of {matrix.shape[1]}; set --word-size {matrix.shape[1]}")
         return matrix
 
-    def batch(self, sentences: Sequence[Sequence[str]]) -> tuple[Any, ...]:
-        """The network's arguments for some sentences."""
+    def batch(self, sentences: Sequence[Sequence[str]]) -> Batch:
+        """What the network reads of some sentences."""
         like = self.module_.words.weight
         words, lengths = pad([self.words_.encode(self._fold(s)) for s in sentences])
         distinct = {word: place for place, word in enumerate(dict.fromkeys(w for s in sentences for w in s))}
         which, _ = pad([np.array([distinct[w] for w in s], np.int64) for s in sentences])
-        spelled = [word if len(word) <= 2 * LETTERS else word[:LETTERS] + word[-LETTERS:] for word in distinct]
-        letters, counts = pad([self.letters_.encode(word) for word in spelled or [""]])
-        unknown = self.words_.unknown_index
-        return (as_tensor(words, like), as_tensor(which, like), as_tensor(letters, like), counts, lengths, unknown)
+        letters, counts = pad([self.letters_.encode(spelled(word)) for word in distinct or [""]])
+        shapes = self.shapes_.encode([shape(word) for word in distinct] if self.shape_size else [])
+        words_, which_, letters_, shapes_ = (as_tensor(one, like) for one in (words, which, letters, shapes))
+        return Batch(words_, which_, letters_, shapes_, counts, lengths)
 
     # -- use -----------------------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def _logits(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """(T, V) for each sentence."""
-        result: list[np.ndarray] = [np.zeros((0, len(self.tags_)), np.float32)] * len(sentences)
-        lengths = [len(s) for s in sentences]
-        for places in fitting(length_batches(lengths, 64, seed=0, epoch=0, shuffle=False), lengths):
-            chosen = [sentences[i] for i in places]
-            logits = self.module_(*self.batch(chosen)).cpu().numpy()
-            for column, i in enumerate(places):
-                result[i] = logits[: len(chosen[column]), column]
-        return result
+    def _logits(
+        self, sentences: Sequence[Sequence[str]], n: int = 1
+    ) -> Iterator[tuple[list[int], Tensor, np.ndarray]]:  # fmt: skip
+        """Batches of sentences, each once: their places, their logits (T, B, V), their lengths (B,); so small that the
+        n best fit into memory: each step keeps n numbers and places for every tag, at most 256 MiB in all."""
+        lengths = np.array([len(s) for s in sentences], np.int64)
+        most = min(MAX_STEPS, (1 << 24) // (n * len(self.tags_)))
+        for places in fitting(length_batches(lengths, 64, seed=0, epoch=0, shuffle=False), lengths, most):
+            yield places.tolist(), self.module_(self.batch([sentences[i] for i in places])), lengths[places]
+
+    def _found(self, logits: Tensor, lengths: np.ndarray) -> np.ndarray:
+        """The tags chosen (T, B)."""
+        crf = self.module_.crf
+        found = logits.argmax(2) if crf is None else crf.viterbi(logits, lengths)[0][0]
+        return found.cpu().numpy()
+
+    def _loss(self, logits: Tensor, targets: Tensor, lengths: np.ndarray, reduction: Reduction = "step") -> Tensor:
+        """−log of the probability of the tags, nats: logits (T, B, V), targets (T, B)."""
+        loss: Tensor = (self.module_.crf or cross_entropy)(logits, targets, lengths, reduction=reduction)
+        return loss
+
+    def _best(self, logits: Tensor, lengths: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The likeliest tags (n, T, B), best first, and their log-probabilities (n, B), −∞ where there are no more."""
+        crf = self.module_.crf
+        if crf is None:
+            logits = logits.log_softmax(2)
+            crf = CRF(logits.shape[2]).to(logits.device)
+        paths, scores = crf.viterbi(logits, lengths, n)
+        return paths.cpu().numpy(), (scores - crf.log_partition(logits, lengths)).cpu().numpy()
 
     def predict(self, X: Any) -> list[list[str]]:
-        """The likeliest tag of every word."""
+        """The likeliest tag of every word; with a CRF the tags of the likeliest sequence."""
         self._need_fit()
-        return [self.tags_.decode(logits.argmax(1)) for logits in self._logits(self._sentences(X)[0])]
+        sentences = self._sentences(X)
+        result: list[list[str]] = [[]] * len(sentences)
+        for places, logits, lengths in self._logits(sentences):
+            found = self._found(logits, lengths)
+            for column, i in enumerate(places):
+                result[i] = self.tags_.decode(found[: lengths[column], column])
+        return result
+
+    def predict_nbest(self, X: Any, n: int) -> list[list[tuple[list[str], float]]]:
+        """For each sentence its n likeliest sequences of tags with their probabilities, likeliest first; fewer where
+        there are no more."""
+        self._need_fit()
+        if type(n) is not int or not 1 <= n <= MOST_BEST:
+            raise OptionError(f"--n-best must be a whole number from 1 to {MOST_BEST:,}, not {n!r}")
+        sentences = self._sentences(X)
+        result: list[list[tuple[list[str], float]]] = [[]] * len(sentences)
+        for places, logits, lengths in self._logits(sentences, n):
+            paths, scores = self._best(logits, lengths, n)
+            for column, i in enumerate(places):
+                found = zip(paths[:, : lengths[column], column], scores[:, column].tolist())
+                result[i] = [(self.tags_.decode(path), math.exp(p)) for path, p in found if p > -math.inf]
+        return result
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """For each sentence (T, V): the probabilities of the tags, in the order of `classes_`."""
         self._need_fit()
-        return [torch.from_numpy(logits).double().softmax(1).numpy() for logits in self._logits(self._sentences(X)[0])]
+        sentences = self._sentences(X)
+        result = [np.zeros((0, len(self.tags_)))] * len(sentences)
+        for places, logits, lengths in self._logits(sentences):
+            crf = self.module_.crf
+            shares = logits.double().softmax(2) if crf is None else crf.marginals(logits, lengths)
+            for column, i in enumerate(places):
+                result[i] = shares[: lengths[column], column].cpu().numpy()
+        return result
 
     @property
     def classes_(self) -> list[str]:
@@ -276,45 +275,48 @@ class SequenceTagger(TaggerOptions, Estimator):
         sentences, tags, where = self._pairs(X, y)
         return self._figures(sentences, self._numbers(tags, where))
 
+    @torch.no_grad()
     def _figures(self, sentences: Sentences, numbers: list[np.ndarray]) -> dict[str, float]:
-        logits = self._logits(sentences)
-        true = np.concatenate(numbers)
-        found = np.concatenate([one.argmax(1) for one in logits])
-        loss = nn.functional.cross_entropy(torch.from_numpy(np.concatenate(logits)).double(), torch.from_numpy(true))
-        figures = {"loss": float(loss), "accuracy": accuracy(true, found)}
+        guessed, nats = [np.zeros(0, np.int64)] * len(sentences), 0.0
+        for places, logits, lengths in self._logits(sentences):
+            targets, _ = pad([numbers[i] for i in places])
+            nats += float(self._loss(logits.double(), as_tensor(targets, logits), lengths, "sum"))
+            found = self._found(logits, lengths)
+            for column, i in enumerate(places):
+                guessed[i] = found[: lengths[column], column]
+        true, found = np.concatenate(numbers), np.concatenate(guessed)
+        figures = {"loss": nats / len(true), "accuracy": accuracy(true, found)}
         unknown = np.array([word not in self.words_ for words in sentences for word in self._fold(words)], bool)
         if unknown.any():
             figures["accuracy_unknown"] = accuracy(true[unknown], found[unknown])
         if self.spans:
-            decoded = [self.tags_.decode(one.argmax(1)) for one in logits]
-            spans = span_f1([self.tags_.decode(own) for own in numbers], decoded)
+            spans = span_f1(*([self.tags_.decode(own) for own in tags] for tags in (numbers, guessed)))
             figures |= {name: float(spans[name]) for name in ("precision", "recall", "f1")}
         return figures
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
-        return {
-            n: v.to_json_data() for n, v in (("words", self.words_), ("letters", self.letters_), ("tags", self.tags_))
-        }
+        kept = {"words": self.words_, "letters": self.letters_, "tags": self.tags_}
+        if self.shape_size:
+            kept["shapes"] = self.shapes_
+        result: dict[str, Any] = {name: vocabulary.to_json_data() for name, vocabulary in kept.items()}
+        return result | ({"crf": {"rules": self.crf_}} if self.crf_ else {})
 
     def _restore(self, doc: Document) -> None:
         self.words_ = vocabulary_from(doc, "words", "unknown")
         self.letters_ = vocabulary_from(doc, "letters", "unknown")
+        self.shapes_ = vocabulary_from(doc, "shapes", "unknown") if self.shape_size else Vocabulary.build([])
         self.tags_ = vocabulary_from(doc, "tags")
+        self.crf_ = doc.vocabularies["crf"].get("rules") if "crf" in doc.vocabularies else None
+        if self.crf_ not in ("bio", "free", None) or self.crf not in (None, self.crf_ is not None):
+            raise DataError("the rules of the CRF are not known, or the option crf says otherwise")
         letters = None
         if self.letter_hidden_size:
             letters = recurrent_from(
                 doc, "characters", input_size=self.letter_size, hidden_size=self.letter_hidden_size, num_layers=1,
                 bidirectional=True,
             )  # fmt: skip
-        wide = self.word_size + (0 if letters is None else letters.output_size)
-        self._build(self._recurrent_from(doc, wide), letters)
-
-
-def _with_words(sentences: Sentences, numbers: list[np.ndarray]) -> tuple[Sentences, list[np.ndarray]]:
-    """Without the empty sentences, which teach nothing."""
-    full = [i for i, words in enumerate(sentences) if words]
-    return [sentences[i] for i in full], [numbers[i] for i in full]
+        self._build(self._recurrent_from(doc, self._width(letters)), letters)
 
 
 class _Trainee:
@@ -340,10 +342,9 @@ class _Trainee:
         return fitting(batches, self.lengths)
 
     def loss(self, batch: np.ndarray, carry: Any) -> tuple[Tensor, int, None]:
-        arguments = self.model.batch([self.sentences[i] for i in batch])
-        logits = self.module(*arguments)
+        logits = self.module(self.model.batch([self.sentences[i] for i in batch]))
         targets, lengths = pad([self.numbers[i] for i in batch])
-        return cross_entropy(logits, as_tensor(targets, logits), lengths), int(lengths.sum()), None
+        return self.model._loss(logits, as_tensor(targets, logits), lengths), int(lengths.sum()), None
 
     def validate(self) -> dict[str, float]:
         return self.model._figures(self.held, self.held_numbers) if self.held else {}

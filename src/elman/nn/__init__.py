@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from elman.nn import init
 from elman.nn.contributions import step_gradients
+from elman.nn.crf import CRF
 from elman.nn.dropin import GRU, LSTM, RNN
 from elman.nn.head import Head, Pool
 from elman.nn.op import explain
 from elman.nn.recurrent import Recurrent
 
-__all__ = ["GRU", "LSTM", "RNN", "Head", "Pool", "Recurrent", "explain", "init", "step_gradients"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "Head", "Pool", "Recurrent", "explain", "init", "step_gradients"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -14,8 +15,23 @@ from elman.runtime.document import Document
 from elman.runtime.layers import Running, Stack
 
 LETTERS = 100
-"""A longer word is read by so many of its first and of its last letters, as in training."""
+"""A longer word is read by so many of its first and of its last letters: one freak must not widen a whole batch."""
+_RUN = re.compile(r"(.)\1\1+", re.DOTALL)
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+def spelled(word: str) -> str:
+    """The letters of a word that are read."""
+    return word if len(word) <= 2 * LETTERS else word[:LETTERS] + word[-LETTERS:]
+
+
+def shape(word: str) -> str:
+    """X for each capital, x for each other letter, 0 for each digit, signs as they are, and of a run only two.
+
+    McDonald -> XxXxx, U.S. -> X.X., 1,024 -> 0,00, don't -> xx'x.
+    """
+    kinds = "".join("X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else c for c in word)
+    return _RUN.sub(r"\1\1", kinds)
 
 
 class Input(Protocol):
@@ -73,24 +89,27 @@ class Tokens:
 
 
 class Words:
-    """A step is a word: as a whole, and by its letters, which are all there at its step and are read both ways."""
+    """A step is a word: as a whole, by its letters, which are all there at its step and are read both ways, and by its
+    shape."""
 
     def __init__(self, document: Document, tensors: Mapping[str, Array], size: int, *, lower: bool) -> None:
         layers = document.networks.get("characters", ())
         self._ways: list[tuple[Running, Stack]] = []
-        spelled = 0
+        letters_size = 0
         if layers:
             if len(layers) != 1 or layers[0].direction != "both":
                 raise ModelFileError("the network 'characters' must be one layer in both directions")
             (layer,) = layers
-            spelled = 2 * layer.output_size
+            letters_size = 2 * layer.output_size
             self._letters = Tokens(document, tensors, "letters", "letters.weight", layer.input_size, lower=False)
             for direction in layer.directions:
                 way = Running.of(layer, tensors, ("characters", 0, direction), 1)
                 self._ways.append((way, Stack([way], 1, last_residual=False)))
-        if size <= spelled:
-            raise ModelFileError("the network 'recurrent' has no input left for the words beside their letters")
-        self._size = size - spelled
+        wide = document.options.get("shape_size", 0)
+        if type(wide) is not int or not 0 <= wide < size - letters_size:
+            raise ModelFileError("the network 'recurrent' has no input left for the words beside letters and shapes")
+        self._shapes = Tokens(document, tensors, "shapes", "shapes.weight", wide, lower=False) if wide else None
+        self._size = size - letters_size - wide
         self._words = Tokens(document, tensors, "words", "words.weight", self._size, lower=lower)
         self.tokens = self._words.tokens
 
@@ -99,7 +118,7 @@ class Words:
             raise DataError(f"a step of this model takes a word, not {type(x).__name__}")
         at = self._size
         self._words.read(x, row[:at])
-        word = x if len(x) <= 2 * LETTERS else x[:LETTERS] + x[-LETTERS:]
+        word = spelled(x)
         for (way, stack), letters in zip(self._ways, (word, word[::-1])):
             way.reset()
             for letter in letters:
@@ -108,6 +127,8 @@ class Words:
             state = way.step.states[0]
             row[at : at + state.size] = state
             at += state.size
+        if self._shapes is not None:
+            self._shapes.read(shape(x), row[at:])
 
 
 def input_of(document: Document, tensors: Mapping[str, Array], level: str, size: int) -> Numbers | Tokens | Words:

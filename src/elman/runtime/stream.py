@@ -35,7 +35,7 @@ class Stream:
     the logits of the next token (V,), a tagger those of the word's tag, a classifier those of the classes given all
     steps so far, a regressor its number (1,). threads: how many may work on a step; more than one pays for large
     layers whose steps follow each other without a pause; None: as many as the process may use. Raises ModelFileError
-    for a file that cannot be streamed: networks that read both directions need the whole sequence first.
+    for a file that cannot be streamed: what reads both directions, or has a CRF, needs the whole sequence.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = 1) -> None:
@@ -55,6 +55,11 @@ class Stream:
         if any(layer.direction != "forward" for layer in layers):
             raise ModelFileError(
                 "the model reads backward too and cannot be streamed; train it with --no-bidirectional"
+            )
+        if "crf.transitions" in tensors:
+            raise ModelFileError(
+                "the model chooses the tags of a whole sentence together (CRF) and cannot be streamed; "
+                "train it with --no-crf"
             )
         self.task, self.input_size = document.task, layers[0].input_size
         self.level = claims.level(document)

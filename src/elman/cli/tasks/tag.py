@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from elman.cli.options import RUN, Option
 from elman.cli.sources import Reading
 from elman.cli.tasks.tables import TableTask
 from elman.cli.tasks.task import Chosen
@@ -19,6 +20,7 @@ class TagTask(TableTask):
     about = "Learn one label for every word: parts of speech, named entities."
     unit = "sentences"
     words = True
+    using = (Option("n_best", "int | None", None, RUN, "A tagger tells the N likeliest sequences of tags"),)
 
     def target(self, train: Table, estimator: Any) -> str:
         """The column of tags."""
@@ -27,13 +29,19 @@ class TagTask(TableTask):
     def reads(self, estimator: Any) -> str:
         """Its words, letters and tags."""
         words, letters, tags = (f"{len(v):,}" for v in (estimator.words_, estimator.letters_, estimator.tags_))
-        return f"{words} words and {letters} letters, gives {tags} tags"
+        crf = {"bio": ", chosen together (CRF, BIO)", "free": ", chosen together (CRF)", None: ""}[estimator.crf_]
+        return f"{words} words and {letters} letters, gives {tags} tags{crf}"
 
     def predict(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Iterator[dict[str, Any]]:
-        """The words of a sentence and their tags."""
-        table = self.inputs(source, reading, model)
-        for tokens, tags in zip(table.column(model.input), model.predict(table)):
-            yield {"tokens": tokens, "tags": tags}
+        """The words of a sentence and their tags; with --n-best the likeliest sequences with their probabilities."""
+        table, n = self.inputs(source, reading, model), chosen.get("n_best")
+        sentences = table.column(model.input)
+        if n is None:
+            yield from ({"tokens": tokens, "tags": tags} for tokens, tags in zip(sentences, model.predict(table)))
+            return
+        for tokens, best in zip(sentences, model.predict_nbest(table, n)):
+            found = [{"tags": tags, "probability": round(p, 6)} for tags, p in best]
+            yield {"tokens": tokens, "tags": best[0][0], "n_best": found}
 
 
 TASK = TagTask()

@@ -1,0 +1,181 @@
+"""Probes of grammar: does a model know which form of a verb agrees with its subject, and which sentence is sound?"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from elman.data.batching import length_batches, pad
+from elman.data.files import PathLike
+from elman.data.probes import NUMBERS, Agreement, read_agreement, read_pairs
+from elman.data.table import Table
+from elman.data.vocabulary import tokenize
+from elman.errors import DataError, OptionError, did_you_mean
+from elman.models.classifier import SequenceClassifier
+from elman.models.inputs import fitting
+from elman.models.language_model import IGNORED, LanguageModel
+
+Figures = dict[str, Any]
+
+
+def agreement(model: Any, source: PathLike | Table | list[Agreement]) -> Figures:
+    """Subject-verb agreement (Linzen, Dupoux & Goldberg 2016): how often the right number is chosen, by attractors.
+
+    A language model is right where the verb as it stands is likelier after the words before it than the verb in the
+    other number; a classifier, of the labels sg and pl, where it gives the verb's number to those words. Where the file
+    does not tell attractors, the rows are of the words between subject and verb.
+
+    {"probe", "rows": [{"group", "items", "accuracy", "baseline"}, ...], "left_out": {reason: count}}; the baseline
+    always takes the number that most items have; the last row is of all.
+    """
+    items, left_out = (source, dict[str, int]()) if isinstance(source, list) else read_agreement(source)
+    if isinstance(model, LanguageModel):
+        items = _known(model, items, left_out)
+        forms = [(item.prefix, form) for item in items for form in (item.verb, str(item.other))]
+        nats = _nats(model, forms).reshape(-1, 2)
+        right = nats[:, 0] < nats[:, 1]
+    elif isinstance(model, SequenceClassifier) and set(NUMBERS) <= set(model.classes_):
+        right = np.array(model.predict([item.prefix for item in items])) == [item.number for item in items]
+    else:
+        raise OptionError("--probe agreement is for a language model, or a classifier of the labels sg and pl")
+    if not items:
+        raise DataError(f"nothing is left to judge by: {_told(left_out)}")
+    most = Counter(item.number for item in items).most_common(1)[0][0]
+    groups = [_group(item) for item in items]
+    rows = _rows(groups, right, [item.number == most for item in items])
+    return {"probe": "agreement", "rows": rows, "left_out": left_out}
+
+
+def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figures:
+    """Minimal pairs (BLiMP, Warstadt et al. 2020): how often a language model finds the sound sentence the likelier.
+
+    most: so many pairs of each paradigm. {"probe", "rows": [{"group", "items", "accuracy", "baseline"}, ...],
+    "paradigms": {name: accuracy}, "ties": pairs whose sentences are the same to the model, which count as wrong}; the
+    rows are of the phenomena, the last of all; the baseline is chance.
+    """
+    if not isinstance(model, LanguageModel):
+        raise OptionError("--probe blimp is for a language model: it compares the probabilities of sentences")
+    pairs, seen = [], Counter[str]()
+    for pair in read_pairs(source):
+        seen[pair.paradigm] += 1
+        if most is None or seen[pair.paradigm] <= most:
+            pairs.append(pair)
+    scores = model.score([_as_learnt(model, text) for pair in pairs for text in (pair.good, pair.bad)])
+    likely = np.array([score["log_probability"] for score in scores]).reshape(-1, 2)
+    right = likely[:, 0] > likely[:, 1]
+    paradigms = _rows([pair.paradigm for pair in pairs], right, [0.5] * len(pairs))[:-1]
+    return {
+        "probe": "blimp",
+        "rows": _rows([pair.phenomenon for pair in pairs], right, [0.5] * len(pairs)),
+        "paradigms": {row["group"]: row["accuracy"] for row in paradigms},
+        "ties": int((likely[:, 0] == likely[:, 1]).sum()),
+    }
+
+
+PROBES: dict[str, Callable[..., Figures]] = {"agreement": agreement, "blimp": blimp}
+"""By the names that the command line uses."""
+
+
+def probe(name: str, model: Any, source: PathLike | Table) -> Figures:
+    """The figures of the probe of this name. Raises OptionError for an unknown one."""
+    if name not in PROBES:
+        raise OptionError(f"there is no probe {name!r}{did_you_mean(name, PROBES)}")
+    return PROBES[name](model, source)
+
+
+def _fold(model: LanguageModel) -> Callable[[str], str]:
+    """Texts in lower case for a model that knows no capitals."""
+    return str if any(token != token.lower() for token in model.vocabulary_.tokens) else str.lower
+
+
+def _as_learnt(model: LanguageModel, text: str) -> str:
+    """A sentence as the model's text has it: signs apart from words, in lower case where it knows no capitals, and
+    contractions in the parts that it knows (didn 't, did n't) where it does not know them whole."""
+    text = _fold(model)(text)
+    if model.level == "char":
+        return text
+    words = []
+    for word in tokenize(text, "word"):
+        at = word.find("'")
+        ways = [[word], [word[:at], word[at:]], [word[: at - 1], word[at - 1 :]], [word[:at], "'", word[at + 1 :]]]
+        known = (way for way in ways if all(part in model.vocabulary_ for part in way))
+        words += [word] if at < 1 else next(known, [word])
+    return " ".join(words)
+
+
+def _group(item: Agreement) -> str:
+    """The row of an item; rows are in the order of their texts."""
+    if item.attractors is not None:
+        count = "4 or more" if item.attractors > 3 else str(item.attractors)
+        return f"{count} attractor{'' if item.attractors == 1 else 's'}"
+    for least in (6, 3, 1):
+        if item.distance >= least:
+            return f"{'6 or more' if least == 6 else '3 to 5' if least == 3 else '1 to 2'} words between"
+    return "0 words between"
+
+
+def _rows(groups: Sequence[str], right: Sequence[Any] | np.ndarray, baseline: Sequence[float]) -> list[Figures]:
+    """One row a group, by its name, and one of all."""
+    places = defaultdict(list)
+    for place, group in enumerate(groups):
+        places[group].append(place)
+    chosen = {group: places[group] for group in sorted(places)} | {"all": list(range(len(groups)))}
+    return [
+        {
+            "group": group,
+            "items": len(own),
+            "accuracy": float(np.mean([right[k] for k in own])),
+            "baseline": float(np.mean([baseline[k] for k in own])),
+        }
+        for group, own in chosen.items()
+        if own
+    ]
+
+
+def _known(model: LanguageModel, items: list[Agreement], left_out: dict[str, int]) -> list[Agreement]:
+    """The items both of whose verbs the model has words for; the others are counted in `left_out`."""
+    fold, kept = _fold(model), []
+    for item in items:
+        if item.other is None:
+            reason = "the verb in the other number is not known"
+        elif not all(
+            token in model.vocabulary_ for form in (item.verb, item.other) for token in _verb(model, fold(form))
+        ):
+            reason = "a form of the verb is no word of the model's"
+        else:
+            kept.append(item)
+            continue
+        left_out[reason] = left_out.get(reason, 0) + 1
+    return kept
+
+
+def _verb(model: LanguageModel, form: str) -> list[str]:
+    """The tokens of a verb; of characters with the space that ends it, or `eat` would be the start of `eats` alone."""
+    return tokenize(f"{form} ", model.level)
+
+
+def _nats(model: LanguageModel, forms: Sequence[tuple[str, str]]) -> np.ndarray:
+    """−log P(verb | the words before it) for each."""
+    fold, start = _fold(model), model.vocabulary_.start_index
+    encoded, firsts = [], []
+    for prefix, form in forms:
+        before = tokenize(fold(f"{prefix} " if prefix else ""), model.level)
+        numbers = model._numbers([*before, *_verb(model, fold(form))])
+        encoded.append(np.concatenate([[start], numbers]).astype(np.int64))
+        firsts.append(len(before))
+    lengths = np.array([len(numbers) - 1 for numbers in encoded], np.int64)
+    result = np.zeros(len(forms))
+    for batch in fitting(length_batches(lengths, 64, seed=0, epoch=0, shuffle=False), lengths):
+        tokens, _ = pad([encoded[i] for i in batch])
+        steps = np.arange(len(tokens) - 1)[:, None]
+        judged = (steps >= np.array(firsts)[batch]) & (steps < lengths[batch])
+        losses = model._losses(tokens[:-1], np.where(judged, tokens[1:], IGNORED), lengths[batch])
+        result[batch] = sum(part.sum(0) for part in losses)
+    return result
+
+
+def _told(left_out: dict[str, int]) -> str:
+    return "; ".join(f"{reason}: {count:,}" for reason, count in left_out.items()) or "there are no items"
