@@ -1,0 +1,386 @@
+"""Transcription of sounds: log-mel features, recurrent layers and connectionist temporal classification."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elman.data.audio import Sounds, sound_table
+from elman.data.batching import length_batches, pad, random, split
+from elman.data.table import Table
+from elman.data.vocabulary import Vocabulary, check_level, detokenize, tokenize
+from elman.errors import DataError, OptionError, did_you_mean
+from elman.models import ctc
+from elman.models.estimator import Estimator, as_tensor, initial_linear
+from elman.models.fusion import LanguageScorer
+from elman.models.inputs import as_table, fitting, known, listed, missing, place
+from elman.models.language_model import LanguageModel
+from elman.models.log_mel import LogMel, stacked
+from elman.models.options import TranscriberOptions, documented
+from elman.models.perturb import Perturbation
+from elman.models.restoring import scaling_from, vocabulary_from
+from elman.nn import Head, Recurrent
+from elman.runtime.document import Document
+from elman.runtime.features import NORMALISATIONS, Features
+from elman.training.metrics import error_rate
+from elman.training.progress import Progress
+
+MAX_FRAMES = 1 << 17
+"""Of a batch, its sounds times the longest of them: 22 minutes at 100 frames a second. One longer sound is taken alone."""
+MEASURED = 2000
+"""Sounds from which the bands' means and variances are taken: more change nothing that could be heard."""
+BLANK = ""
+"""What `classes_` calls the class that stands for no token."""
+
+
+class TranscriberNetwork(nn.Module):
+    """Sounds (B, N) of so many samples each -> logits (T, B, 1 + V), blank first, and the steps of each sound."""
+
+    def __init__(self, spec: Features, normalise: str, recurrent: Recurrent, tokens: int, dropout: float) -> None:
+        super().__init__()
+        self.features = LogMel(spec, normalise)
+        self.recurrent = recurrent
+        self.head = Head(recurrent.output_size, 1 + tokens, dropout=dropout)
+        for module in self.head:
+            if isinstance(module, nn.Linear):
+                initial_linear(module)
+
+    def forward(self, samples: Tensor, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
+        return self.read(*self.features(samples, lengths))
+
+    def read(self, x: Tensor, frames: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """The same from features (T, B, channels)."""
+        count = self.features.spec.stack
+        steps = [-(-n // count) for n in frames]
+        output, _ = self.recurrent(stacked(x, count), lengths=steps)
+        return self.head(output), steps
+
+
+@dataclasses.dataclass
+class _Speech:
+    """Sounds with what is said in them, as text and as numbers."""
+
+    sounds: Sounds
+    texts: list[str]
+    numbers: list[np.ndarray]
+
+    def part(self, indices: np.ndarray) -> _Speech:
+        return _Speech(
+            self.sounds.part(indices), [self.texts[i] for i in indices], [self.numbers[i] for i in indices]
+        )
+
+
+@documented
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class Transcriber(TranscriberOptions, Estimator):
+    """What is said in a sound (Graves, Fernández, Gomez & Schmidhuber 2006; Graves & Jaitly 2014).
+
+    Learns from whole sounds and their transcripts: which part of a sound is which letter it finds out by itself.
+    """
+
+    task: ClassVar[str] = "transcribe"
+
+    vocabulary_: Vocabulary = dataclasses.field(init=False, repr=False)
+    rate_: int = dataclasses.field(init=False, repr=False)
+    module_: TranscriberNetwork = dataclasses.field(init=False, repr=False)
+
+    def check(self) -> None:
+        super().check()
+        check_level(self.level)
+        if self.normalise not in NORMALISATIONS:
+            hint = did_you_mean(str(self.normalise), NORMALISATIONS)
+            raise OptionError(f"--normalise is {self.normalise!r}, which is not known{hint}")
+        self._check_share("tempo", "warp", "noise")
+        self._check_whole("time_masks", "mel_masks", least=0)
+        self._spec(16_000 if self.rate is None else self.rate)
+
+    def _spec(self, rate: int) -> Features:
+        return Features(rate, self.mels, self.window_ms, self.hop_ms, self.deltas, self.stack)
+
+    # -- data ----------------------------------------------------------------------------------------------------------
+    def _table(self, data: Any) -> tuple[Any, Table | str]:
+        """What the user gave as a table where it is one, and where it comes from for messages."""
+        data = sound_table(data, self.input, self.target) if isinstance(data, Path) else as_table(data)
+        return data, data if isinstance(data, Table) else "the sounds"
+
+    def _sounds(self, data: Any, rate: int | None) -> Sounds:
+        data, where = self._table(data)
+        entries = data.column(self.input) if isinstance(data, Table) else listed(data, "the sounds")
+        return Sounds(entries, lambda i: place(where, i), rate)
+
+    def _speech(self, data: Any, texts: Any, rate: int | None) -> tuple[Sounds, list[str], Callable[[int], str]]:
+        """Sounds and their transcripts, which are checked as far as they can be without a vocabulary."""
+        data, where = self._table(data)
+        if texts is None:
+            if not isinstance(data, Table):
+                raise DataError("transcripts are missing: give y beside X, or a table with a column of transcripts")
+            texts = data.column(self.target)
+        texts = listed(texts, "the transcripts")
+        entries = data.column(self.input) if isinstance(data, Table) else listed(data, "the sounds")
+        if len(texts) != len(entries):
+            raise DataError(f"there are {len(entries)} sounds and {len(texts)} transcripts; each sound needs one")
+        if not texts:
+            raise DataError("there are no sounds")
+        for i, text in enumerate(texts):
+            if missing(text) or not isinstance(text, str) or not text.strip():
+                kind = "" if missing(text) or isinstance(text, str) else f" a text, not {type(text).__name__}"
+                raise DataError(
+                    f"{place(where, i)}: the transcript must be{kind}; write it down or leave the record out"
+                    if kind else f"{place(where, i)}: the transcript is empty; write it down or leave the record out"
+                )  # fmt: skip
+        sounds = Sounds(entries, lambda i: place(where, i), rate)
+        return sounds, [self._plain(text) for text in texts], lambda i: place(where, i)
+
+    def _plain(self, text: str) -> str:
+        """Single spaces, and lower case where case is ignored."""
+        text = " ".join(text.split())
+        return text.lower() if self.lower else text
+
+    def _numbered(self, sounds: Sounds, texts: list[str], where: Callable[[int], str]) -> _Speech:
+        """With the transcripts as numbers. DataError for a token without number, and for more than a sound can hold."""
+        spec, numbers = self._spec(self.rate_), []
+        for i, text in enumerate(texts):
+            tokens = tokenize(text, self.level)
+            for token in tokens:
+                if token not in self.vocabulary_:
+                    raise DataError(
+                        f"{where(i)}: the transcript holds {token[:40]!r}, which the model never saw while it learnt"
+                        f"{known(token, self.vocabulary_.tokens) if self.level != 'char' else ''}; leave it out"
+                    )
+            numbers.append(self.vocabulary_.encode(tokens))
+            steps, needed = spec.steps(int(sounds.lengths[i])), ctc.frames_needed(numbers[-1])
+            if steps < needed:
+                raise DataError(
+                    f"{where(i)}: {sounds.lengths[i] / self.rate_:.2f} s of sound make {steps} steps, too few for a "
+                    f"transcript that takes {needed}; correct it, leave the record out, or take a lower --stack (now "
+                    f"{self.stack}) or --hop-ms"
+                )
+        return _Speech(sounds, texts, numbers)
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        valid: Any = None,
+        folder: Path | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Transcriber:
+        """Learn from sounds X (paths, or arrays of samples) and transcripts y, a Table with both, or a Path: of a list
+        (.tsv, .csv, .jsonl) or of a folder with a.txt beside a.wav.
+
+        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
+        """
+        self.check()
+        self.__dict__.pop("module_", None)
+        sounds, texts, where = self._speech(X, y, self.rate)
+        self.rate_ = sounds.rate
+        self.vocabulary_ = Vocabulary.build((tokenize(text, self.level) for text in texts), unknown=None)
+        learn, held = self._numbered(sounds, texts, where), None
+        if valid is not None:
+            pair = valid if isinstance(valid, tuple) else (valid, None)
+            held = self._numbered(*self._speech(*pair, self.rate_))
+        elif self.valid_fraction:
+            kept, out = split(len(texts), self.valid_fraction, self.seed)
+            learn, held = learn.part(kept), learn.part(out)
+        spec = self._spec(self.rate_)
+        with self._seeded():
+            self._build(
+                Recurrent(
+                    self.cell, spec.channels * spec.stack, self.hidden_size, self.num_layers,
+                    bidirectional=self.bidirectional, **self._layer_options(),
+                )
+            )  # fmt: skip
+        self._scale(learn.sounds)
+        self.module_.to(self.device)
+        data = [part for one in (learn, held) if one for part in (*one.sounds.identity(), "\n".join(one.texts))]
+        self._train(_Trainee(self, learn, held), data, folder, resume, progress)
+        return self
+
+    def _build(self, recurrent: Recurrent) -> None:
+        spec = self._spec(self.rate_)
+        self.module_ = TranscriberNetwork(spec, self.normalise, recurrent, len(self.vocabulary_), self.dropout)
+
+    @torch.no_grad()
+    def _scale(self, sounds: Sounds) -> None:
+        """The mean and the deviation of every band over the training data, kept in the model."""
+        features = self.module_.features
+        chosen = random(self.seed).permutation(len(sounds))[:MEASURED]
+        count, total, square = 0, np.zeros(features.spec.channels), np.zeros(features.spec.channels)
+        for i in chosen:
+            x, _ = features(torch.from_numpy(sounds[i])[None], [len(sounds[i])])
+            rows = x[:, 0].double().numpy()  # of its own mean where each sound is taken for itself
+            count, total, square = count + len(rows), total + rows.sum(0), square + np.square(rows).sum(0)
+        mean = total / count
+        deviation = np.sqrt(np.maximum(square / count - np.square(mean), 0))
+        self._set_scaling(mean, np.where(deviation > 1e-3, deviation, 1.0))  # a band without sound stays as it is
+
+    def _set_scaling(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        self.module_.features.mean.copy_(torch.from_numpy(mean))
+        self.module_.features.scale.copy_(torch.from_numpy(scale))
+
+    # -- use -----------------------------------------------------------------------------------------------------------
+    @property
+    def classes_(self) -> list[str]:
+        """The tokens in the order of `predict_proba`'s columns: first the blank, as an empty text."""
+        return [BLANK, *self.vocabulary_.tokens]
+
+    @torch.no_grad()
+    def _log_probabilities(self, sounds: Sounds) -> list[np.ndarray]:
+        """(T, 1 + V) for each sound, float64."""
+        result: list[np.ndarray] = [np.zeros((0, 0))] * len(sounds)
+        frames = [self.module_.features.spec.frames(int(n)) for n in sounds.lengths]
+        for batch in fitting(length_batches(frames, 32, seed=0, epoch=0, shuffle=False), frames, MAX_FRAMES):
+            samples, lengths = pad([sounds[i] for i in batch])
+            logits, steps = self.module_(as_tensor(samples.T, self._weight), lengths.tolist())
+            found = logits.double().log_softmax(-1).cpu().numpy()
+            for column, i in enumerate(batch):
+                result[i] = found[: steps[column], column]
+        return result
+
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.module_.parameters())
+
+    def predict_proba(self, X: Any) -> list[np.ndarray]:
+        """For each sound (T, 1 + V): at every step the probabilities of `classes_`."""
+        self._need_fit()
+        return [np.exp(one) for one in self._log_probabilities(self._sounds(X, self.rate_))]
+
+    def predict(
+        self, X: Any, *, beam: int = 1, language: LanguageModel | None = None, weight: float = 0.5, bonus: float = 0.0
+    ) -> list[str]:
+        """The transcript of each sound.
+
+        beam 1: the likeliest path; wider: the likeliest transcript that a beam search of this width finds, whose
+        score is log P(transcript | sound) + weight · log P(transcript | language) + bonus · tokens.
+        """
+        self._need_fit()
+        decode = self._decoder(beam, language, weight, bonus)
+        return [decode(one) for one in self._log_probabilities(self._sounds(X, self.rate_))]
+
+    def _decoder(
+        self, beam: int, language: LanguageModel | None, weight: float, bonus: float
+    ) -> Callable[[np.ndarray], str]:
+        if type(beam) is not int or beam < 1:
+            raise OptionError(f"--beam must be a whole number, 1 or more, not {beam!r}")
+        if language is None and beam == 1:
+            return lambda one: self._text(ctc.greedy(one))
+        scorer = None if language is None else LanguageScorer(language, self.vocabulary_.tokens, self.level)
+
+        def decode(one: np.ndarray) -> str:
+            found = ctc.beam_search(one, beam, language=scorer, weight=weight, bonus=bonus)
+            return self._text(found[0].tokens)
+
+        return decode
+
+    def _text(self, numbers: Sequence[int]) -> str:
+        return " ".join(detokenize(self.vocabulary_.decode(numbers), self.level).split())
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """1 - the character error rate; below 0 where much is heard that nobody said."""
+        return 1 - self.evaluate(X, y)["character_error_rate"]
+
+    def evaluate(self, X: Any, y: Any = None, **decoding: Any) -> dict[str, float]:
+        """loss (nats per token), character_error_rate, word_error_rate; decoding: as `predict` takes it."""
+        self._need_fit()
+        speech = self._numbered(*self._speech(X, y, self.rate_))
+        return self._figures(speech, **decoding)
+
+    def _figures(
+        self, speech: _Speech, *, beam: int = 1, language: LanguageModel | None = None, weight: float = 0.5,
+        bonus: float = 0.0,
+    ) -> dict[str, float]:  # fmt: skip
+        decode, true = self._decoder(beam, language, weight, bonus), speech.texts
+        every = self._log_probabilities(speech.sounds)
+        found = [decode(one) for one in every]
+        nats = sum(
+            float(ctc_loss(torch.from_numpy(one)[:, None], [len(one)], [own])) for one, own in zip(every, speech.numbers)
+        )
+        return {
+            "loss": nats / sum(len(own) for own in speech.numbers),
+            "character_error_rate": error_rate(true, found),
+            "word_error_rate": error_rate([text.split() for text in true], [text.split() for text in found]),
+        }
+
+    # -- the model file ------------------------------------------------------------------------------------------------
+    def _vocabularies(self) -> dict[str, Any]:
+        return {"tokens": self.vocabulary_.to_json_data(), "sound": {"rate": self.rate_}}
+
+    def _scaling(self) -> dict[str, list[float]]:
+        return {name: getattr(self.module_.features, name).tolist() for name in ("mean", "scale")}
+
+    def _restore(self, doc: Document) -> None:
+        self.vocabulary_ = vocabulary_from(doc, "tokens")
+        rate = doc.vocabularies.get("sound", {}).get("rate")
+        if type(rate) is not int or self.rate not in (None, rate):
+            raise DataError("the rate of the sounds is not known, or not the one of the options")
+        self.rate_ = rate
+        spec = self._spec(rate)
+        self._build(self._recurrent_from(doc, spec.channels * spec.stack))
+        self._set_scaling(*scaling_from(doc, spec.channels))
+
+
+def ctc_loss(log_probabilities: Tensor, steps: Sequence[int], numbers: Sequence[np.ndarray]) -> Tensor:
+    """Nats over a batch, summed: log probabilities (T, B, 1 + V), the tokens' numbers of each sound."""
+    targets = torch.from_numpy(np.concatenate(numbers) + 1).to(log_probabilities.device)
+    counts = torch.tensor([len(own) for own in numbers])
+    return nn.functional.ctc_loss(log_probabilities, targets, torch.tensor(steps), counts, reduction="sum")
+
+
+class _Trainee:
+    """What the loop trains: shuffled batches of sounds of similar length, which are different every time."""
+
+    monitor = "character_error_rate"
+    maximize = False
+
+    def __init__(self, model: Transcriber, learn: _Speech, held: _Speech | None) -> None:
+        self.model, self.module, self.learn, self.held = model, model.module_, learn, held
+        self.unit = "characters" if model.level == "char" else "words"
+        self.spec = model.module_.features.spec
+        self.frames = np.array([self.spec.frames(int(n)) for n in learn.sounds.lengths], np.int64)
+        self.perturbation = Perturbation(
+            model.tempo, model.warp, model.noise, model.time_masks, model.mel_masks
+        )
+
+    def epoch(self, number: int) -> list[tuple[int, int, np.ndarray]]:
+        """The epoch and the place of a batch go with it: they decide how its sounds are changed."""
+        batches = length_batches(self.frames, self.model.batch_size, seed=self.model.seed, epoch=number)
+        return [(number, at, batch) for at, batch in enumerate(fitting(batches, self.frames, MAX_FRAMES))]
+
+    def loss(self, batch: tuple[int, int, np.ndarray], carry: Any) -> tuple[Tensor, int, None]:
+        epoch, at, indices = batch
+        numbers = [self.learn.numbers[i] for i in indices]
+        generator = random(self.model.seed, epoch, at)
+        logits, steps = self.module.read(*self._heard(indices, numbers, generator))
+        count = sum(len(own) for own in numbers)
+        return ctc_loss(logits.log_softmax(-1), steps, numbers) / count, count, None
+
+    def _heard(
+        self, indices: np.ndarray, numbers: list[np.ndarray], generator: np.random.Generator
+    ) -> tuple[Tensor, list[int]]:
+        """The features of some sounds as they are heard this time."""
+        change, like, mels = self.perturbation, self.model._weight, self.spec.mels
+        samples, lengths = pad([change.noisy(generator, self.learn.sounds[i]) for i in indices])
+        tempo, warp = change.rates(generator, len(indices))
+        for b, own in enumerate(numbers):  # not so fast that the steps no longer suffice
+            if self.spec.steps(int(lengths[b]), tempo[b]) < ctc.frames_needed(own):
+                tempo[b] = 1.0
+        x, frames = self.module.features(
+            as_tensor(samples.T, like), lengths.tolist(), tempo, warp if change.warp else None
+        )
+        times, bands = change.masks(generator, frames, mels, self.spec.hop / self.spec.rate)
+        masked = as_tensor(times, like)[:, :, None] | as_tensor(np.tile(bands, self.spec.channels // mels), like)
+        return x.masked_fill(masked, 0), frames
+
+    def validate(self) -> dict[str, float]:
+        return self.model._figures(self.held) if self.held else {}
