@@ -137,20 +137,26 @@ def _blocks(path: PathLike) -> Iterator[Samples]:
     with _wave(path) as file:
         width, channels = file.getsampwidth(), file.getnchannels()
         while data := file.readframes(max(1, _BLOCK // channels)):
-            yield _pcm(data, width).reshape(-1, channels)
+            whole = len(data) - len(data) % (width * channels)
+            yield _pcm(data[:whole], width).reshape(-1, channels)
 
 
 def _wave(path: PathLike) -> wave.Wave_read:
     try:
-        return wave.open(os.fspath(path), "rb")
-    except (wave.Error, EOFError, struct.error, OSError) as error:
-        hint = "other sounds than 16-bit WAV files need soundfile: pip install 'elman[data]'"
-        raise DataError(f"{os.fspath(path)} is not a PCM WAV file ({error or 'it ends too early'}); {hint}") from None
+        file = wave.open(os.fspath(path), "rb")  # noqa: SIM115 (the caller closes it)
+        if file.getsampwidth() <= 4:
+            return file
+        file.close()
+        error: Any = f"{8 * file.getsampwidth()} bits"
+    except (wave.Error, EOFError, struct.error, OSError) as problem:
+        error = str(problem) or "it ends too early"
+    hint = "other sounds than WAV files of whole numbers need soundfile: pip install 'elman[data]'"
+    raise DataError(f"{os.fspath(path)} is not a PCM WAV file ({error}); {hint}")
 
 
 def _pcm(data: bytes, width: int) -> Samples:
     """Little-endian samples of 1 (unsigned), 2, 3 or 4 bytes as numbers in [-1, 1)."""
-    raw = np.frombuffer(data, np.uint8)[: len(data) // width * width].reshape(-1, width)
+    raw = np.frombuffer(data, np.uint8).reshape(-1, width)
     if width == 1:
         return (raw[:, 0].astype(np.float32) - 128) / np.float32(128)
     whole = np.zeros((len(raw), 4), np.uint8)
@@ -195,8 +201,8 @@ def resampled(samples: Samples, before: int, after: int) -> Samples:
 class Sounds:
     """Sounds at one rate, read from their files when they are needed; every header is looked at when it is made.
 
-    entries: paths, or arrays (N,) at `rate`. rate None: that of most files. Sounds of other rates are resampled, which a
-    warning says once. `lengths` are in samples at `rate`.
+    entries: paths, or arrays (N,) at `rate`. rate None: that of most files. Sounds of other rates are resampled, and a
+    warning says so once. `lengths` are in samples at `rate`.
     """
 
     def __init__(self, entries: Sequence[Any], place: Callable[[int], str], rate: int | None = None) -> None:
@@ -237,11 +243,10 @@ class Sounds:
             self._count += len(samples)
         return samples
 
-    def part(self, indices: npt.NDArray[np.int64]) -> Sounds:
+    def part(self, places: Sequence[int]) -> Sounds:
         """Some of the sounds."""
         chosen = copy.copy(self)
-        places = indices.tolist()
-        chosen.entries, chosen.lengths = [self.entries[i] for i in places], self.lengths[indices]
+        chosen.entries, chosen.lengths = [self.entries[i] for i in places], self.lengths[list(places)]
         chosen._place, chosen._kept, chosen._count = lambda i: self._place(places[i]), {}, 0
         return chosen
 
@@ -278,9 +283,13 @@ def _entry(value: Any, where: str) -> Samples | str:
         if array.dtype.kind not in "fiu" or array.ndim != 1:
             raise ValueError
     except (TypeError, ValueError):
-        raise DataError(f"{where}: a sound is a path, or an array of samples (N,), not {type(value).__name__}") from None
+        raise DataError(
+            f"{where}: a sound is a path, or an array of samples (N,), not {type(value).__name__}"
+        ) from None
     if array.dtype.kind in "iu":
-        raise DataError(f"{where}: samples are numbers from -1 to 1; divide {array.dtype} by {np.iinfo(array.dtype).max}")
+        raise DataError(
+            f"{where}: samples are numbers from -1 to 1; divide {array.dtype} by {np.iinfo(array.dtype).max}"
+        )
     if not array.size:
         raise DataError(f"{where}: the sound has no samples")
     with np.errstate(over="ignore"):
@@ -291,18 +300,18 @@ def _entry(value: Any, where: str) -> Samples | str:
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
-def sound_table(path: PathLike, input: str = "path", target: str = "text") -> Table:
+def sound_table(path: PathLike, input: str = "path", target: str = "text", **reading: Any) -> Table:
     """A table of sounds: one file, a folder, or a list of files (.tsv, .csv, .jsonl) with a column `input` of paths.
 
     A folder gives all sounds in it and below; where a text of the same name lies beside each (a.wav, a.txt), it is the
-    transcript. Paths in a list are taken from where the list lies.
+    transcript. Paths in a list are taken from where the list lies. reading: as `read_table` takes it, for a list.
     """
     path = Path(path)
     if stat.S_ISDIR(check_exists(path)):
         return _folder(path, input, target)
     if path.suffix.lower() in SUFFIXES:
         return Table(str(path), {input: [str(path)]}, [1], "record")
-    table = read_table(path)
+    table = read_table(path, **reading)
     paths = [str(path.parent / one) if isinstance(one, str) else one for one in table.column(input)]
     return Table(table.source, {**table.columns, input: paths}, table.lines, table.unit)
 

@@ -18,7 +18,7 @@ Scorer = Callable[[Sequence[Prefix]], npt.NDArray[np.floating]]
 """Prefixes -> log probabilities (N, V + 1) of the token that follows each, and in the last column of the end."""
 
 
-def frames_needed(tokens: Sequence[int] | npt.NDArray[np.int64]) -> int:
+def steps_needed(tokens: Sequence[int] | npt.NDArray[np.int64]) -> int:
     """The steps that a transcript takes at least: one a token, and a blank between two that are the same."""
     numbers = np.asarray(tokens)
     return len(numbers) + int((numbers[1:] == numbers[:-1]).sum())

@@ -22,6 +22,8 @@ class LogMel(nn.Module):
     def __init__(self, spec: Features, normalise: str = "global") -> None:
         super().__init__()
         self.spec, self.normalise = spec, normalise
+        self.window: Tensor
+        self.bank: Tensor
         self.mean: Tensor
         self.scale: Tensor
         with torch.device("cpu"):  # also where a model file is read on the meta device
@@ -91,4 +93,5 @@ def stacked(x: Tensor, count: int) -> Tensor:
     if count == 1:
         return x
     x = nn.functional.pad(x, (0, 0, 0, 0, 0, -len(x) % count))
-    return x.unflatten(0, (-1, count)).transpose(1, 2).flatten(2)
+    steps, batch, channels = len(x) // count, *x.shape[1:]
+    return x.view(steps, count, batch, channels).transpose(1, 2).reshape(steps, batch, count * channels)

@@ -1,7 +1,7 @@
 """Sounds made different each time they are learnt from: tempo, vocal tract, noise, masks.
 
-A pure function of seeds, so that a resumed run hears what the one that was not interrupted heard. Masks after SpecAugment
-(Park et al. 2019), vocal tracts after Jaitly & Hinton 2013.
+A pure function of seeds, so that a resumed run hears what the one that was not interrupted heard. Masks after
+SpecAugment (Park et al. 2019), vocal tracts after Jaitly & Hinton 2013.
 """
 
 from __future__ import annotations

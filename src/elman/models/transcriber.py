@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,28 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elman.data.audio import Sounds, sound_table
+from elman.data.audio import Sounds
 from elman.data.batching import length_batches, pad, random, split
-from elman.data.table import Table
-from elman.data.vocabulary import Vocabulary, check_level, detokenize, tokenize
+from elman.data.vocabulary import Vocabulary, check_level
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models import ctc
 from elman.models.estimator import Estimator, as_tensor, initial_linear
 from elman.models.fusion import LanguageScorer
-from elman.models.inputs import as_table, fitting, known, listed, missing, place
+from elman.models.inputs import fitting
 from elman.models.language_model import LanguageModel
 from elman.models.log_mel import LogMel, stacked
 from elman.models.options import TranscriberOptions, documented
 from elman.models.perturb import Perturbation
 from elman.models.restoring import scaling_from, vocabulary_from
+from elman.models.speech import Speech, read_sounds, read_speech, text_of
 from elman.nn import Head, Recurrent
 from elman.runtime.document import Document
-from elman.runtime.features import NORMALISATIONS, Features
+from elman.runtime.features import NORMALISATIONS, Features, log_mel
 from elman.training.metrics import error_rate
 from elman.training.progress import Progress
+from elman.training.transcript_picture import transcript_picture
 
 MAX_FRAMES = 1 << 17
-"""Of a batch, its sounds times the longest of them: 22 minutes at 100 frames a second. One longer sound is taken alone."""
+"""Of a batch, its sounds times the longest of them: 22 minutes at 100 frames a second. A longer one is taken alone."""
 MEASURED = 2000
 """Sounds from which the bands' means and variances are taken: more change nothing that could be heard."""
 BLANK = ""
@@ -63,20 +65,6 @@ class TranscriberNetwork(nn.Module):
         return self.head(output), steps
 
 
-@dataclasses.dataclass
-class _Speech:
-    """Sounds with what is said in them, as text and as numbers."""
-
-    sounds: Sounds
-    texts: list[str]
-    numbers: list[np.ndarray]
-
-    def part(self, indices: np.ndarray) -> _Speech:
-        return _Speech(
-            self.sounds.part(indices), [self.texts[i] for i in indices], [self.numbers[i] for i in indices]
-        )
-
-
 @documented
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class Transcriber(TranscriberOptions, Estimator):
@@ -104,66 +92,6 @@ class Transcriber(TranscriberOptions, Estimator):
     def _spec(self, rate: int) -> Features:
         return Features(rate, self.mels, self.window_ms, self.hop_ms, self.deltas, self.stack)
 
-    # -- data ----------------------------------------------------------------------------------------------------------
-    def _table(self, data: Any) -> tuple[Any, Table | str]:
-        """What the user gave as a table where it is one, and where it comes from for messages."""
-        data = sound_table(data, self.input, self.target) if isinstance(data, Path) else as_table(data)
-        return data, data if isinstance(data, Table) else "the sounds"
-
-    def _sounds(self, data: Any, rate: int | None) -> Sounds:
-        data, where = self._table(data)
-        entries = data.column(self.input) if isinstance(data, Table) else listed(data, "the sounds")
-        return Sounds(entries, lambda i: place(where, i), rate)
-
-    def _speech(self, data: Any, texts: Any, rate: int | None) -> tuple[Sounds, list[str], Callable[[int], str]]:
-        """Sounds and their transcripts, which are checked as far as they can be without a vocabulary."""
-        data, where = self._table(data)
-        if texts is None:
-            if not isinstance(data, Table):
-                raise DataError("transcripts are missing: give y beside X, or a table with a column of transcripts")
-            texts = data.column(self.target)
-        texts = listed(texts, "the transcripts")
-        entries = data.column(self.input) if isinstance(data, Table) else listed(data, "the sounds")
-        if len(texts) != len(entries):
-            raise DataError(f"there are {len(entries)} sounds and {len(texts)} transcripts; each sound needs one")
-        if not texts:
-            raise DataError("there are no sounds")
-        for i, text in enumerate(texts):
-            if missing(text) or not isinstance(text, str) or not text.strip():
-                kind = "" if missing(text) or isinstance(text, str) else f" a text, not {type(text).__name__}"
-                raise DataError(
-                    f"{place(where, i)}: the transcript must be{kind}; write it down or leave the record out"
-                    if kind else f"{place(where, i)}: the transcript is empty; write it down or leave the record out"
-                )  # fmt: skip
-        sounds = Sounds(entries, lambda i: place(where, i), rate)
-        return sounds, [self._plain(text) for text in texts], lambda i: place(where, i)
-
-    def _plain(self, text: str) -> str:
-        """Single spaces, and lower case where case is ignored."""
-        text = " ".join(text.split())
-        return text.lower() if self.lower else text
-
-    def _numbered(self, sounds: Sounds, texts: list[str], where: Callable[[int], str]) -> _Speech:
-        """With the transcripts as numbers. DataError for a token without number, and for more than a sound can hold."""
-        spec, numbers = self._spec(self.rate_), []
-        for i, text in enumerate(texts):
-            tokens = tokenize(text, self.level)
-            for token in tokens:
-                if token not in self.vocabulary_:
-                    raise DataError(
-                        f"{where(i)}: the transcript holds {token[:40]!r}, which the model never saw while it learnt"
-                        f"{known(token, self.vocabulary_.tokens) if self.level != 'char' else ''}; leave it out"
-                    )
-            numbers.append(self.vocabulary_.encode(tokens))
-            steps, needed = spec.steps(int(sounds.lengths[i])), ctc.frames_needed(numbers[-1])
-            if steps < needed:
-                raise DataError(
-                    f"{where(i)}: {sounds.lengths[i] / self.rate_:.2f} s of sound make {steps} steps, too few for a "
-                    f"transcript that takes {needed}; correct it, leave the record out, or take a lower --stack (now "
-                    f"{self.stack}) or --hop-ms"
-                )
-        return _Speech(sounds, texts, numbers)
-
     # -- learning ------------------------------------------------------------------------------------------------------
     def fit(
         self,
@@ -182,17 +110,16 @@ class Transcriber(TranscriberOptions, Estimator):
         """
         self.check()
         self.__dict__.pop("module_", None)
-        sounds, texts, where = self._speech(X, y, self.rate)
-        self.rate_ = sounds.rate
-        self.vocabulary_ = Vocabulary.build((tokenize(text, self.level) for text in texts), unknown=None)
-        learn, held = self._numbered(sounds, texts, where), None
-        if valid is not None:
-            pair = valid if isinstance(valid, tuple) else (valid, None)
-            held = self._numbered(*self._speech(*pair, self.rate_))
-        elif self.valid_fraction:
-            kept, out = split(len(texts), self.valid_fraction, self.seed)
-            learn, held = learn.part(kept), learn.part(out)
+        learn, held = read_speech(self, X, y, self.rate), None
+        self.rate_ = learn.sounds.rate
+        self.vocabulary_ = Vocabulary.build(learn.tokens, unknown=None)
         spec = self._spec(self.rate_)
+        learn.numbered(self.vocabulary_, spec)
+        if valid is not None:
+            held = self._speech(*(valid if isinstance(valid, tuple) else (valid, None)))
+        elif self.valid_fraction:
+            kept, out = split(len(learn.tokens), self.valid_fraction, self.seed)
+            learn, held = learn.part(kept), learn.part(out)
         with self._seeded():
             self._build(
                 Recurrent(
@@ -202,9 +129,13 @@ class Transcriber(TranscriberOptions, Estimator):
             )  # fmt: skip
         self._scale(learn.sounds)
         self.module_.to(self.device)
-        data = [part for one in (learn, held) if one for part in (*one.sounds.identity(), "\n".join(one.texts))]
+        data = [part for one in (learn, held) if one for part in (*one.sounds.identity(), *one.numbers)]
         self._train(_Trainee(self, learn, held), data, folder, resume, progress)
         return self
+
+    def _speech(self, data: Any, texts: Any) -> Speech:
+        """Sounds and transcripts for the model that there is."""
+        return read_speech(self, data, texts, self.rate_).numbered(self.vocabulary_, self._spec(self.rate_))
 
     def _build(self, recurrent: Recurrent) -> None:
         spec = self._spec(self.rate_)
@@ -254,37 +185,33 @@ class Transcriber(TranscriberOptions, Estimator):
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """For each sound (T, 1 + V): at every step the probabilities of `classes_`."""
         self._need_fit()
-        return [np.exp(one) for one in self._log_probabilities(self._sounds(X, self.rate_))]
+        return [np.exp(one) for one in self._log_probabilities(read_sounds(self, X, self.rate_))]
 
-    def predict(
-        self, X: Any, *, beam: int = 1, language: LanguageModel | None = None, weight: float = 0.5, bonus: float = 0.0
-    ) -> list[str]:
+    def predict(self, X: Any, **decoding: Any) -> list[str]:
         """The transcript of each sound.
 
-        beam 1: the likeliest path; wider: the likeliest transcript that a beam search of this width finds, whose
-        score is log P(transcript | sound) + weight · log P(transcript | language) + bonus · tokens.
+        decoding: beam=1, the width of the search (1: only the likeliest path), language=None, a LanguageModel of the
+        same tokens, weight=0.5 and bonus=0.0. A search finds the transcript with the highest
+        log P(transcript | sound) + weight · log P(transcript | language) + bonus · tokens.
         """
         self._need_fit()
-        decode = self._decoder(beam, language, weight, bonus)
-        return [decode(one) for one in self._log_probabilities(self._sounds(X, self.rate_))]
+        decode = self._decoder(**decoding)
+        found = (decode(one) for one in self._log_probabilities(read_sounds(self, X, self.rate_)))
+        return [text_of(self, self.vocabulary_.decode(numbers)) for numbers in found]
 
     def _decoder(
-        self, beam: int, language: LanguageModel | None, weight: float, bonus: float
-    ) -> Callable[[np.ndarray], str]:
+        self, *, beam: int = 1, language: LanguageModel | None = None, weight: float = 0.5, bonus: float = 0.0
+    ) -> Callable[[np.ndarray], Sequence[int]]:
+        """From log probabilities (T, 1 + V) to tokens."""
         if type(beam) is not int or beam < 1:
             raise OptionError(f"--beam must be a whole number, 1 or more, not {beam!r}")
+        for name, number in (("lm-weight", weight), ("length-bonus", bonus)):
+            if not isinstance(number, int | float) or not math.isfinite(number):
+                raise OptionError(f"--{name} must be a finite number, not {number!r}")
         if language is None and beam == 1:
-            return lambda one: self._text(ctc.greedy(one))
+            return ctc.greedy
         scorer = None if language is None else LanguageScorer(language, self.vocabulary_.tokens, self.level)
-
-        def decode(one: np.ndarray) -> str:
-            found = ctc.beam_search(one, beam, language=scorer, weight=weight, bonus=bonus)
-            return self._text(found[0].tokens)
-
-        return decode
-
-    def _text(self, numbers: Sequence[int]) -> str:
-        return " ".join(detokenize(self.vocabulary_.decode(numbers), self.level).split())
+        return lambda one: ctc.beam_search(one, beam, language=scorer, weight=weight, bonus=bonus)[0].tokens
 
     def score(self, X: Any, y: Any = None) -> float:
         """1 - the character error rate; below 0 where much is heard that nobody said."""
@@ -293,24 +220,32 @@ class Transcriber(TranscriberOptions, Estimator):
     def evaluate(self, X: Any, y: Any = None, **decoding: Any) -> dict[str, float]:
         """loss (nats per token), character_error_rate, word_error_rate; decoding: as `predict` takes it."""
         self._need_fit()
-        speech = self._numbered(*self._speech(X, y, self.rate_))
-        return self._figures(speech, **decoding)
+        return self._figures(self._speech(X, y), **decoding)
 
-    def _figures(
-        self, speech: _Speech, *, beam: int = 1, language: LanguageModel | None = None, weight: float = 0.5,
-        bonus: float = 0.0,
-    ) -> dict[str, float]:  # fmt: skip
-        decode, true = self._decoder(beam, language, weight, bonus), speech.texts
+    def _figures(self, speech: Speech, **decoding: Any) -> dict[str, float]:
+        decode = self._decoder(**decoding)
         every = self._log_probabilities(speech.sounds)
-        found = [decode(one) for one in every]
         nats = sum(
-            float(ctc_loss(torch.from_numpy(one)[:, None], [len(one)], [own])) for one, own in zip(every, speech.numbers)
+            float(ctc_loss(torch.from_numpy(one)[:, None], [len(one)], [own]))
+            for one, own in zip(every, speech.numbers)
         )
+        true = [text_of(self, tokens) for tokens in speech.tokens]
+        found = [text_of(self, self.vocabulary_.decode(decode(one))) for one in every]
         return {
             "loss": nats / sum(len(own) for own in speech.numbers),
             "character_error_rate": error_rate(true, found),
             "word_error_rate": error_rate([text.split() for text in true], [text.split() for text in found]),
         }
+
+    def picture(self, sound: Any, path: str | os.PathLike[str]) -> None:
+        """Draw a sound (a path or samples), and what is heard when, into a PNG file."""
+        self._need_fit()
+        sounds, spec = read_sounds(self, [sound], self.rate_), self._spec(self.rate_)
+        (heard,) = self._log_probabilities(sounds)
+        transcript_picture(
+            log_mel(sounds[0], spec), np.exp(heard), self.classes_, spec.hop / spec.rate, spec.centres(),
+            text_of(self, self.vocabulary_.decode(ctc.greedy(heard))), Path(path),
+        )  # fmt: skip
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
@@ -343,14 +278,12 @@ class _Trainee:
     monitor = "character_error_rate"
     maximize = False
 
-    def __init__(self, model: Transcriber, learn: _Speech, held: _Speech | None) -> None:
+    def __init__(self, model: Transcriber, learn: Speech, held: Speech | None) -> None:
         self.model, self.module, self.learn, self.held = model, model.module_, learn, held
         self.unit = "characters" if model.level == "char" else "words"
         self.spec = model.module_.features.spec
         self.frames = np.array([self.spec.frames(int(n)) for n in learn.sounds.lengths], np.int64)
-        self.perturbation = Perturbation(
-            model.tempo, model.warp, model.noise, model.time_masks, model.mel_masks
-        )
+        self.perturbation = Perturbation(model.tempo, model.warp, model.noise, model.time_masks, model.mel_masks)
 
     def epoch(self, number: int) -> list[tuple[int, int, np.ndarray]]:
         """The epoch and the place of a batch go with it: they decide how its sounds are changed."""
@@ -373,7 +306,7 @@ class _Trainee:
         samples, lengths = pad([change.noisy(generator, self.learn.sounds[i]) for i in indices])
         tempo, warp = change.rates(generator, len(indices))
         for b, own in enumerate(numbers):  # not so fast that the steps no longer suffice
-            if self.spec.steps(int(lengths[b]), tempo[b]) < ctc.frames_needed(own):
+            if self.spec.steps(int(lengths[b]), tempo[b]) < ctc.steps_needed(own):
                 tempo[b] = 1.0
         x, frames = self.module.features(
             as_tensor(samples.T, like), lengths.tolist(), tempo, warp if change.warp else None

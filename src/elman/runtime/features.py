@@ -21,6 +21,8 @@ NORMALISATIONS = ("utterance", "global")
 FLOOR = 1e-9
 """Added to every band's energy, so that silence has a logarithm; 16 bits round with about 1e-10."""
 LOWEST_HZ = 20.0
+MAX_BANK = 1 << 18
+"""Numbers of the mel filters: a model file may not claim what takes more than 2 MiB."""
 DELTA = 2
 """Frames on each side that a delta is taken over."""
 BLOCK = 1 << 22
@@ -49,10 +51,16 @@ class Features:
             if type(value) not in ((int,) if name in whole else (int, float)) or not low <= value <= high:
                 kind = "a whole number" if name in whole else "a number"
                 raise OptionError(f"--{name.replace('_', '-')} must be {kind} from {low:,} to {high:,}, not {value!r}")
-        if self.size < 2 or not (self.bank() > 0).any(0).all():
+        if (self.fft // 2 + 1) * self.mels > MAX_BANK:
             raise OptionError(
-                f"--mels {self.mels} are too many for a window of {self.window_ms:g} ms at {self.rate:,} Hz: some bands "
-                "lie between two frequencies; take fewer, or a longer --window-ms"
+                f"--window-ms {self.window_ms:g} at {self.rate:,} Hz is too long for {self.mels} bands; take a shorter "
+                "one, or fewer --mels"
+            )
+        bins = np.floor(self._edges() * self.fft / self.rate)  # the last frequency below each edge
+        if not (np.ceil(self._edges() * self.fft / self.rate)[2:] - 1 > bins[:-2]).all():
+            raise OptionError(
+                f"--mels {self.mels} are too many for a window of {self.window_ms:g} ms at {self.rate:,} Hz: some "
+                "bands lie between two frequencies; take fewer, or a longer --window-ms"
             )
 
     @property
@@ -94,18 +102,26 @@ class Features:
         return (np.arange(self.frames(samples, tempo)) * (self.hop * tempo)).astype(np.int64)
 
     def bank(self, warp: float = 1.0) -> npt.NDArray[np.float64]:
-        """The mel filters (fft // 2 + 1, mels): triangles, evenly spaced on the mel scale (Davis & Mermelstein 1980).
+        """The mel filters (fft // 2 + 1, mels): triangles (Davis & Mermelstein 1980).
 
         warp moves them as another length of the vocal tract moves the formants (Jaitly & Hinton 2013); 1: not at all.
         """
-        top = self.rate / 2
-        low, high = (1127 * math.log1p(hz / 700) for hz in (min(LOWEST_HZ, top / 10), top))
-        edges = 700 * np.expm1(np.linspace(low, high, self.mels + 2) / 1127)
+        top, edges = self.rate / 2, self._edges()
         knee = 0.8 * top * min(warp, 1.0) / warp
         edges = np.where(edges <= knee, edges * warp, top - (top - knee * warp) / (top - knee) * (top - edges))
         hz = np.arange(self.fft // 2 + 1)[:, None] * (self.rate / self.fft)
         left, middle, right = edges[:-2], edges[1:-1], edges[2:]
         return np.maximum(0, np.minimum((hz - left) / (middle - left), (right - hz) / (right - middle)))
+
+    def centres(self) -> npt.NDArray[np.float64]:
+        """The frequency (mels,) in Hz that each band hears best."""
+        return self._edges()[1:-1]
+
+    def _edges(self) -> npt.NDArray[np.float64]:
+        """Where bands begin, are at their highest and end: evenly spaced on the mel scale (mels + 2,)."""
+        top = self.rate / 2
+        low, high = (1127 * math.log1p(hz / 700) for hz in (min(LOWEST_HZ, top / 10), top))
+        return np.asarray(700 * np.expm1(np.linspace(low, high, self.mels + 2) / 1127))
 
 
 def log_mel(samples: Floats, spec: Features, *, tempo: float = 1.0, warp: float = 1.0) -> npt.NDArray[np.float32]:
