@@ -137,17 +137,16 @@ def test_files_give_the_same_predictions(options: dict[str, Any], tmp_path: Path
 def test_a_language_model_helps(model: Transcriber) -> None:
     """Letters that noise makes hard to tell, in a language in which they come in pairs."""
     language = LanguageModel(
-        cell="gru", hidden_size=12, embedding_size=6, lines=True, epochs=4, lr=0.02, batch_size=8, valid_fraction=0.0
+        cell="gru", hidden_size=12, embedding_size=6, lines=True, epochs=10, lr=0.03, batch_size=8, valid_fraction=0.0
     ).fit(["abab", "cdcd", "ab", "cd"] * 30)
     random = np.random.default_rng(5)
     texts = ["abab", "cdcd", "ab", "cd"] * 8
     sounds = [spoken(text, random) for text in texts]
-    sounds = [sound + random.normal(0, 0.2, len(sound)).astype(np.float32) for sound in sounds]
+    sounds = [sound + random.normal(0, 0.25, len(sound)).astype(np.float32) for sound in sounds]
     alone = model.evaluate(sounds, texts, beam=8)["character_error_rate"]
     helped = model.evaluate(sounds, texts, beam=8, language=language, weight=0.5)["character_error_rate"]
-    print(alone, helped)
     assert alone > 0.1
-    assert helped < 0.7 * alone
+    assert helped < 0.5 * alone
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
