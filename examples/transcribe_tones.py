@@ -27,8 +27,8 @@ def dialled(number: str, random: np.random.Generator) -> Samples:
     parts = [np.zeros(random.integers(200, 800))]
     for key in number:
         time = np.arange(random.integers(400, 960)) / RATE
-        tones = sum(np.sin(2 * np.pi * hertz * random.uniform(0.99, 1.01) * time) for hertz in PAIRS[key])
-        parts += [random.uniform(0.1, 0.4) * tones, np.zeros(random.integers(200, 800))]
+        low, high = (np.sin(2 * np.pi * hertz * random.uniform(0.99, 1.01) * time) for hertz in PAIRS[key])
+        parts += [random.uniform(0.1, 0.4) * (low + high), np.zeros(random.integers(200, 800))]
     sound = np.concatenate(parts)
     return np.asarray(sound + random.normal(0, 0.05, len(sound)), np.float32).clip(-1, 1)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import warnings
 import wave
 from collections import Counter
 from pathlib import Path
@@ -336,6 +338,11 @@ def test_another_rate_is_resampled_and_said(model: Transcriber, tmp_path: Path, 
     with pytest.warns(UserWarning, match=r"another rate \(11,025 Hz\) than the model, which takes 4,000 Hz; resampled"):
         found = model.predict(tmp_path / "fast.wav")
     assert found == model.predict([sound]) == ["abca"]
+    model.save(tmp_path / "m.elman")
+    with warnings.catch_warnings(action="default"):
+        out, err = call(capsys, "predict", tmp_path / "m.elman", tmp_path / "fast.wav")
+    assert json.loads(out)["text"] == "abca"
+    assert re.fullmatch(r"elman: note: .*fast\.wav has another rate \(11,025 Hz\).*\n", err)
 
 
 def test_bad_files_are_one_sentence(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
