@@ -64,7 +64,7 @@ def transcript_picture(
     lower.set_xlim(0, seconds)
     lower.set_ylabel("probability")
     lower.set_xlabel("seconds")
-    lower.legend(loc="upper right", frameon=False, fontsize=8)
+    lower.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, borderpad=0.1)
     temporary = out_png.with_name(f"tmp-{out_png.name}")
     figure.savefig(temporary, format="png")
     temporary.replace(out_png)
