@@ -148,6 +148,18 @@ def test_deltas_and_stacks_by_hand() -> None:
     assert np.array_equal(twin.stacked(torch.from_numpy(x)[:, None], 3)[:, 0].numpy(), stacked(x, 3))
 
 
+def test_loudness_and_colour_are_taken_out_of_a_sound() -> None:
+    spec, sound = Features(RATE, mels=20), sounds()[0]
+    zeros, ones = np.zeros(20), np.ones(20)
+    x = features(sound, spec, zeros, ones, "utterance")
+    assert np.abs(x.mean(0)).max() < 1e-5
+    assert abs(np.square(x).mean() - 1) < 0.02
+    coloured = 3 * (sound[1:] - 0.5 * sound[:-1])  # louder, and with less of the low bands
+    assert np.abs(features(coloured, spec, zeros, ones, "utterance") - x).mean() < 0.25
+    assert np.abs(features(coloured, spec, zeros, ones) - features(sound, spec, zeros, ones)).mean() > 1
+    assert not features(np.zeros(900), spec, zeros, ones, "utterance").any()
+
+
 def test_bands_share_every_frequency_between_them() -> None:
     for rate, mels in product((8000, 16000, 44100), (10, 40)):
         spec = Features(rate, mels=mels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from elman.nn import ragged
-from elman.runtime.features import BLOCK, DELTA, FLOOR, Features
+from elman.runtime.features import BLOCK, DELTA, FLOOR, LEAST_VARIANCE, Features
 
 
 class LogMel(nn.Module):
@@ -45,10 +45,12 @@ class LogMel(nn.Module):
             first = _slope(x, ends)
             x = torch.cat([x, first, _slope(first, ends)], -1)
         inside = ragged.inside(frames, x)
-        centre = self.mean
         if self.normalise == "utterance":
-            centre = (x.double().masked_fill(~inside, 0).sum(0) / ends[:, None]).to(x.dtype)
-        return ((x - centre) / self.scale).masked_fill(~inside, 0), frames
+            wide = x.double().masked_fill(~inside, 0)
+            x = (wide - wide.sum(0) / ends[:, None]).masked_fill(~inside, 0).to(x.dtype)
+            variance = x.double().square().sum((0, 2)) / (ends * self.spec.channels)
+            x = x / (variance + LEAST_VARIANCE).sqrt().to(x.dtype)[:, None]
+        return ((x - self.mean) / self.scale).masked_fill(~inside, 0), frames
 
     def log_mel(
         self, samples: Tensor, lengths: Sequence[int], tempo: Any = None, warp: Any = None

@@ -160,7 +160,7 @@ class TranscriberOptions(EstimatorOptions):
     deltas: bool = option(False, MODEL, "Also read the slopes of the bands and the slopes of those")
     stack: int = option(3, MODEL, "Frames side by side in one step: fewer steps, but a token takes one at least")
     normalise: str = option(
-        "utterance", MODEL, "Bands to mean 0: of each sound (utterance), or of the training data (global)"
+        "utterance", MODEL, "Mean and variance are those of each sound (utterance) or of the training data (global)"
     )
     bidirectional: bool = option(True, MODEL, "Read the sound in both directions")
     num_layers: int = option(2, MODEL, "Recurrent layers, one upon the other")

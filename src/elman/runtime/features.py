@@ -23,6 +23,8 @@ FLOOR = 1e-9
 LOWEST_HZ = 20.0
 MAX_BANK = 1 << 18
 """Numbers of the mel filters: a model file may not claim what takes more than 2 MiB."""
+LEAST_VARIANCE = 0.01
+"""Added to that of a sound: silence does not become loud noise."""
 DELTA = 2
 """Frames on each side that a delta is taken over."""
 BLOCK = 1 << 22
@@ -163,10 +165,13 @@ def features(
 ) -> npt.NDArray[np.float32]:
     """A sound (N,) as what the recurrent layers of a Transcriber read (steps, stack · channels).
 
-    mean, scale (channels,): those of the training data. normalise "utterance" takes each sound's own mean instead.
+    mean, scale (channels,): those of the training data. normalise "utterance": the sound's own mean of each channel and
+    one deviation over all of them are taken out before.
     """
     x = log_mel(samples, spec)
     if spec.deltas:
         x = with_deltas(x)
-    centre = x.mean(0, dtype=np.float64) if normalise == "utterance" else mean
-    return stacked(((x - centre) / scale).astype(np.float32), spec.stack)
+    if normalise == "utterance":
+        x = (x - x.mean(0, dtype=np.float64)).astype(np.float32)
+        x /= np.float32(np.sqrt(np.square(x, dtype=np.float64).mean() + LEAST_VARIANCE))
+    return stacked(((x - mean) / scale).astype(np.float32), spec.stack)
