@@ -153,7 +153,7 @@ def test_loudness_and_colour_are_taken_out_of_a_sound() -> None:
     zeros, ones = np.zeros(20), np.ones(20)
     x = features(sound, spec, zeros, ones, "utterance")
     assert np.abs(x.mean(0)).max() < 1e-5
-    assert abs(np.square(x).mean() - 1) < 0.02
+    assert abs(np.square(x).mean() - 1) < 0.05  # but for LEAST_VARIANCE
     coloured = 3 * (sound[1:] - 0.5 * sound[:-1])  # louder, and with less of the low bands
     assert np.abs(features(coloured, spec, zeros, ones, "utterance") - x).mean() < 0.25
     assert np.abs(features(coloured, spec, zeros, ones) - features(sound, spec, zeros, ones)).mean() > 1
