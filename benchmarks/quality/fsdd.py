@@ -28,7 +28,7 @@ from elman.training.progress import Progress
 
 RATE, SEED = 8000, 1
 STRINGS = 200
-"""Of the test speaker; three times as many of each speaker to learn from."""
+"""Of the speaker to judge by; half as many again of each to learn from."""
 Sound = npt.NDArray[np.float32]
 Clips = list[tuple[Sound, str]]
 

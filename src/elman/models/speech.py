@@ -77,10 +77,9 @@ def read_speech(options: TranscriberOptions, data: Any, texts: Any, rate: int | 
         if not isinstance(data, Table):
             raise DataError("transcripts are missing: give y beside X, or a table with a column of transcripts")
         texts = data.column(options.target)
-    texts = listed(texts, "the transcripts")
-    count = len(data := data if isinstance(data, Table) else listed(data, "the sounds"))
-    if len(texts) != count:
-        raise DataError(f"there are {count} sounds and {len(texts)} transcripts; each sound needs one")
+    data, texts = data if isinstance(data, Table) else listed(data, "the sounds"), listed(texts, "the transcripts")
+    if len(texts) != len(data):
+        raise DataError(f"there are {len(data)} sounds and {len(texts)} transcripts; each sound needs one")
     if not texts:
         raise DataError("there are no sounds")
     for i, text in enumerate(texts):

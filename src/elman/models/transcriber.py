@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,13 +144,12 @@ class Transcriber(TranscriberOptions, Estimator):
     @torch.no_grad()
     def _scale(self, sounds: Sounds) -> None:
         """The mean and the deviation of every band over the training data, kept in the model."""
-        features = self.module_.features
         chosen = random(self.seed).permutation(len(sounds))[:MEASURED]
-        count, total, square = 0, np.zeros(features.spec.channels), np.zeros(features.spec.channels)
-        for i in chosen:
-            x, _ = features(torch.from_numpy(sounds[i])[None], [len(sounds[i])])
-            rows = x[:, 0].double().numpy()  # of its own mean where each sound is taken for itself
-            count, total, square = count + len(rows), total + rows.sum(0), square + np.square(rows).sum(0)
+        count, total, square = 0, *np.zeros((2, self.module_.features.spec.channels))
+        for _, samples, lengths in self._batches(sounds.part(chosen.tolist())):
+            x, frames = self.module_.features(samples, lengths)
+            rows = x.double().flatten(0, 1).numpy()  # beyond a sound's end they are 0
+            count, total, square = count + sum(frames), total + rows.sum(0), square + np.square(rows).sum(0)
         mean = total / count
         deviation = np.sqrt(np.maximum(square / count - np.square(mean), 0))
         self._set_scaling(mean, np.where(deviation > 1e-3, deviation, 1.0))  # a band without sound stays as it is
@@ -169,14 +168,19 @@ class Transcriber(TranscriberOptions, Estimator):
     def _log_probabilities(self, sounds: Sounds) -> list[np.ndarray]:
         """(T, 1 + V) for each sound, float64."""
         result: list[np.ndarray] = [np.zeros((0, 0))] * len(sounds)
-        frames = [self.module_.features.spec.frames(int(n)) for n in sounds.lengths]
-        for batch in fitting(length_batches(frames, 32, seed=0, epoch=0, shuffle=False), frames, MAX_FRAMES):
-            samples, lengths = pad([sounds[i] for i in batch])
-            logits, steps = self.module_(as_tensor(samples.T, self._weight), lengths.tolist())
+        for batch, samples, lengths in self._batches(sounds):
+            logits, steps = self.module_(samples, lengths)
             found = logits.double().log_softmax(-1).cpu().numpy()
             for column, i in enumerate(batch):
                 result[i] = found[: steps[column], column]
         return result
+
+    def _batches(self, sounds: Sounds) -> Iterator[tuple[np.ndarray, Tensor, list[int]]]:
+        """Sounds of similar length together: their numbers, their samples (B, N), how many each has."""
+        frames = [self.module_.features.spec.frames(int(n)) for n in sounds.lengths]
+        for batch in fitting(length_batches(frames, 32, seed=0, epoch=0, shuffle=False), frames, MAX_FRAMES):
+            samples, lengths = pad([sounds[i] for i in batch])
+            yield batch, as_tensor(samples.T, self._weight), lengths.tolist()
 
     @property
     def _weight(self) -> Tensor:
