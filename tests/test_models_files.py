@@ -21,7 +21,7 @@ import torch
 from elman import cells
 from elman.cells import Cell
 from elman.errors import ModelFileError, OptionError
-from elman.models import LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, load
+from elman.models import LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, Transcriber, load
 from elman.models.estimator import Estimator
 from forge import resealed, sealed, split
 
@@ -76,6 +76,17 @@ def spans(**options: Any) -> SequenceTagger:
     return model.fit(SENTENCES, [[marks[tag] for tag in own] for own in TAGS])
 
 
+def sounds() -> list[np.ndarray]:
+    rng = np.random.default_rng(4)
+    return [rng.normal(0, 0.1, int(n)).astype(np.float32) for n in rng.integers(500, 900, 6)]
+
+
+def transcriber(**options: Any) -> Transcriber:
+    return Transcriber(**{**SMALL, "rate": 2000, "mels": 6, **options}).fit(
+        sounds(), ["a b", "ba", "b", "aa", "ab", "a"]
+    )
+
+
 MAKERS: dict[str, Callable[[], Estimator]] = {
     "characters": lambda: language(embedding_size=3),
     "characters, two layers of own cells": lambda: language(cell=leaky, num_layers=2, residual=True),
@@ -91,6 +102,8 @@ MAKERS: dict[str, Callable[[], Estimator]] = {
     "tagger with a CRF without rules": lambda: tagger(crf=True),
     "tagger without letters": lambda: tagger(letter_hidden_size=0, cell=leaky, lower=False),
     "tagger of mixed cells": lambda: tagger(cell=["gru", "rnn"], num_layers=2, residual=True),
+    "transcriber": lambda: transcriber(cell=["gru", leaky], num_layers=2, deltas=True),
+    "transcriber, one way": lambda: transcriber(bidirectional=False, stack=1, normalise="global", level="space"),
 }
 
 
@@ -129,6 +142,8 @@ def said_by(model: Estimator) -> list[Any]:
     if isinstance(model, SequenceRegressor):
         fresh = [s[::-1] * 2 for s in series()]
         return [model.predict(fresh).tobytes(), model.evaluate(fresh, range(len(fresh)))]
+    if isinstance(model, Transcriber):
+        return [[p.tobytes() for p in model.predict_proba(sounds())], model.predict(sounds(), beam=4), model.classes_]
     assert isinstance(model, SequenceClassifier)
     fresh = ["a dog glows", "", "zzz"] if model.vocabulary_ else [s[::-1] * 2 for s in series()]
     return [model.predict_proba(fresh).tobytes(), model.predict(fresh), model.classes_]
@@ -487,7 +502,9 @@ def mutated(document: Any, rng: random.Random) -> str:
     return json.dumps(document)
 
 
-@pytest.mark.parametrize("name", ["tied", "texts by words", "series", "tagger", "tagger without letters"])
+@pytest.mark.parametrize(
+    "name", ["tied", "texts by words", "series", "tagger", "tagger without letters", "transcriber"]
+)
 def test_mutations(path: Path, files: Callable[[str], bytes], name: str) -> None:
     """60 seeded mutations of each: refused in one line, or a model that still works or says so by an error of ours."""
     rng = random.Random(name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from elman.models import SequenceClassifier as SequenceClassifier
     from elman.models import SequenceRegressor as SequenceRegressor
     from elman.models import SequenceTagger as SequenceTagger
+    from elman.models import Transcriber as Transcriber
     from elman.models import load as load
     from elman.nn import explain as explain
 
@@ -31,14 +32,15 @@ _HOME = {
     "SequenceClassifier": "models",
     "SequenceRegressor": "models",
     "SequenceTagger": "models",
+    "Transcriber": "models",
     "cell": "cells",
     "explain": "nn",
     "load": "models",
 }
 
 __all__ = [
-    "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "__version__", "cell", "cells",
-    "data", "explain", "load", "models", "nn", "runtime", "training",
+    "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "Transcriber", "__version__", "cell",
+    "cells", "data", "explain", "load", "models", "nn", "runtime", "training",
 ]  # fmt: skip
 
 

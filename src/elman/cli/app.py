@@ -8,6 +8,7 @@ import importlib
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -90,8 +91,10 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[:1] != ["bench"]:  # which compares with torch as it is: a fused LSTM of 14 ms takes 25 ms so
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        words = [options.STANDARD_INPUT if word == "-" else word for word in arguments]
-        build()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            words = [options.STANDARD_INPUT if word == "-" else word for word in arguments]
+            build()(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return 0
     except ElmanError as error:
@@ -122,6 +125,11 @@ def run(arguments: Sequence[str]) -> int:
         if "alloc" not in str(error) and "out of memory" not in str(error):
             raise
         return _fail("the memory is full: torch could not allocate it; choose a smaller --batch-size or --hidden-size")
+
+
+def _note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning without the line of code that it came from."""
+    print(f"elman: note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from elman.models.loading import TASKS, load
     from elman.models.regressor import SequenceRegressor
     from elman.models.tagger import SequenceTagger
+    from elman.models.transcriber import Transcriber
 
 _HOME = {
     "LanguageModel": "language_model",
@@ -18,10 +19,13 @@ _HOME = {
     "SequenceRegressor": "regressor",
     "SequenceTagger": "tagger",
     "TASKS": "loading",
+    "Transcriber": "transcriber",
     "load": "loading",
 }
 
-__all__ = ["TASKS", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "load"]
+__all__ = [
+    "TASKS", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "Transcriber", "load",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -10,10 +10,11 @@ from elman.models.estimator import Estimator
 from elman.models.language_model import LanguageModel
 from elman.models.regressor import SequenceRegressor
 from elman.models.tagger import SequenceTagger
+from elman.models.transcriber import Transcriber
 from elman.runtime import model_file
 
 TASKS: dict[str, type[Estimator]] = {
-    e.task: e for e in (LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger)
+    e.task: e for e in (LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, Transcriber)
 }
 """The estimators by the names that the command line and the model files use."""
 

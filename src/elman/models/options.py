@@ -153,11 +153,43 @@ class TaggerOptions(EstimatorOptions):
     patience: int | None = option(5, TRAINING, "Stop after so many validations in a row without gain; none: go on")
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class TranscriberOptions(EstimatorOptions):
+    """What a transcriber of sounds takes."""
+
+    level: str = option("char", DATA, "Tokens of a transcript: char, word (words and signs) or space")
+    lower: bool = option(False, DATA, "Ignore case")
+    rate: int | None = option(None, DATA, "Samples a second; others are resampled; default: that of most files")
+    mels: int = option(40, MODEL, "Bands of the mel scale")
+    window_ms: float = option(25.0, MODEL, "Milliseconds of sound in a frame")
+    hop_ms: float = option(10.0, MODEL, "Milliseconds from one frame to the next")
+    deltas: bool = option(False, MODEL, "Also read the slopes of the bands and the slopes of those")
+    stack: int = option(3, MODEL, "Frames side by side in one step: fewer steps, but a token takes one at least")
+    normalise: str = option(
+        "utterance", MODEL, "Mean and variance are those of each sound (utterance) or of the training data (global)"
+    )
+    bidirectional: bool = option(True, MODEL, "Read the sound in both directions")
+    num_layers: int = option(2, MODEL, "Recurrent layers, one upon the other")
+    dropout: float = option(0.3, MODEL, "Share dropped from inputs, between layers and before the output")
+    tempo: float = option(0.1, TRAINING, "While learning, sounds are up to this share faster or slower")
+    warp: float = option(0.1, TRAINING, "While learning, voices are up to this share higher or lower")
+    noise: float = option(0.0, TRAINING, "Of how many sounds a share is covered with noise while learning")
+    time_masks: int = option(2, TRAINING, "While learning, so many stretches of up to 0.1 s are silenced")
+    mel_masks: int = option(2, TRAINING, "While learning, so many groups of up to a fifth of the bands are silenced")
+    input: str = option("path", DATA, "The column of sound files")
+    target: str = option("text", DATA, "The column of transcripts")
+    lr: float = option(2e-3, TRAINING, "Learning rate")
+    epochs: int = option(50, TRAINING, "Passes over the data")
+    batch_size: int = option(16, TRAINING, "B, sequences in a step")
+    patience: int | None = option(10, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+
+
 OPTIONS: dict[str, type[EstimatorOptions]] = {
     "language-model": LanguageModelOptions,
     "classify": ClassifierOptions,
     "regress": RegressorOptions,
     "tag": TaggerOptions,
+    "transcribe": TranscriberOptions,
 }
 """The options of each task, by its name."""
 

@@ -97,6 +97,27 @@ def span_f1(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -
     return {"precision": precision, "recall": recall, "f1": f1, "support": float(len(expected))}
 
 
+def edit_distance(true: Sequence[Any], found: Sequence[Any]) -> int:
+    """The least number of insertions, deletions and substitutions that make one sequence the other (Levenshtein)."""
+    numbers: dict[Any, int] = {}
+    a, b = (np.array([numbers.setdefault(token, len(numbers)) for token in part]) for part in (true, found))
+    steps = np.arange(len(b) + 1)
+    row = steps
+    for place, token in enumerate(a, 1):  # row[j]: from the first `place` tokens to the first j of b
+        best = np.minimum(row[1:] + 1, row[:-1] + (b != token))
+        row = np.minimum.accumulate(np.concatenate([[place], best]) - steps) + steps  # then insertions from the left
+    return int(row[-1])
+
+
+def error_rate(true: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> float:
+    """Edits over all sequences for each token of the true ones: the word error rate, or that of characters; above 1
+    where much is inserted. Raises DataError for another number of sequences."""
+    if len(true) != len(found):
+        raise DataError(f"{len(true)} sequences against {len(found)} found: they must be as many")
+    edits = sum(edit_distance(a, b) for a, b in zip(true, found, strict=True))
+    return edits / max(1, sum(len(a) for a in true))
+
+
 def _pair(true: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
     expected, given = np.asarray(true), np.asarray(predicted)
     if expected.shape != given.shape or expected.ndim != 1:
