@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from elman.nn import init
+from elman.nn.attention import Attention
 from elman.nn.contributions import step_gradients
 from elman.nn.dropin import GRU, LSTM, RNN
 from elman.nn.head import Head, Pool
 from elman.nn.op import explain
 from elman.nn.recurrent import Recurrent
 
-__all__ = ["GRU", "LSTM", "RNN", "Head", "Pool", "Recurrent", "explain", "init", "step_gradients"]
+__all__ = ["GRU", "LSTM", "RNN", "Attention", "Head", "Pool", "Recurrent", "explain", "init", "step_gradients"]
