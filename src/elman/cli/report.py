@@ -70,7 +70,12 @@ def _effort(summary: Mapping[str, Any]) -> str:
 def chosen(estimator: Estimator, data: Data) -> str:
     """Before training: the network and the options in one line."""
     network = " · ".join(_network(estimator).values())
-    return f"training a {TASKS[estimator.task].title} on {data.size}: {network} · {_options(estimator)}"
+    return f"training {a(TASKS[estimator.task].title)} on {data.size}: {network} · {_options(estimator)}"
+
+
+def a(title: str) -> str:
+    """With its article."""
+    return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
 
 
 def _network(estimator: Any) -> dict[str, str]:

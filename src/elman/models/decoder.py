@@ -73,7 +73,7 @@ class DecoderNetwork(nn.Module):
 
     def begin(self, summary: Tensor) -> Carried:
         """Before the first step, of a summary (B, N) of the input."""
-        given = iter(self.initial(self.dropout(summary)).tanh().split(self._begun(), -1))
+        given = iter(self.initial(summary).tanh().split(self._begun(), -1))
         state = []
         for part in self.decoder.parts():
             zeros = part.zeros(len(summary))
@@ -111,7 +111,7 @@ class DecoderNetwork(nn.Module):
             assert memory is not None
             context, weights = self.attention(output, memory)
             output = torch.cat([output, context], -1)
-        readout = self.dropout(self.readout(self.dropout(output)).tanh())
+        readout = self.dropout(self.readout(output).tanh())
         return readout, Carried(state, None if carried.fed is None else readout[-1]), weights
 
     def sampled(self, tokens: Tensor, carried: Carried, memory: Memory | None, probability: float) -> Tensor:

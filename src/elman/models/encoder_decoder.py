@@ -223,7 +223,6 @@ class EncoderDecoder(TransducerOptions, Estimator):
     def outputs(self, X: Any, n_best: int = 1) -> list[list[Output]]:
         """For each source the `n_best` outputs (at most `beam_size`), best first."""
         self._need_fit()
-        decoding.check(self.beam_size, n_best, self.length_penalty)
         texts, where = self._sources(X)
         tokens = [self.source_.tokens(text) for text in texts]
         check_steps([len(own) for own in tokens], where)
@@ -231,6 +230,7 @@ class EncoderDecoder(TransducerOptions, Estimator):
 
     @torch.no_grad()
     def _search(self, tokens: Sequence[list[str]], beam_size: int, n_best: int) -> list[list[Output]]:
+        decoding.check(beam_size, n_best, self.length_penalty)
         v = self.target_.vocabulary
         read = [self.source_.numbers(own) for own in tokens]
         lengths = [len(numbers) for numbers in read]

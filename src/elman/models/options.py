@@ -166,7 +166,7 @@ class TransducerOptions(EstimatorOptions):
     input_feeding: bool = option(False, MODEL, "A step also gets what the one before read out; slower")
     initial_state: str = option("final", MODEL, "The decoder begins from the encoder's final states, or their mean")
     tied: bool = option(False, MODEL, "The output matrix is the target's embedding")
-    dropout: float = option(0.2, MODEL, "Share dropped from inputs, between layers and around the readout")
+    dropout: float = option(0.2, MODEL, "Share dropped from inputs, between layers, from the memory and the readout")
     scheduled_sampling: float = option(
         0.0, TRAINING, "Share of given tokens replaced by the model's own in the last epoch, growing from 0; slower"
     )
