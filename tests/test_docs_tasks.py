@@ -78,7 +78,7 @@ def test_options_of_the_commands_exist(task: str, capsys: pytest.CaptureFixture[
         offered = capsys.readouterr().out
         for flag in re.findall(r"--[a-z-]+", rest):
             assert flag in offered, (verb, flag)
-    assert main(["train", task, "--help"]) == main(["generate", "--help"]) == 0
+    assert main(["train", task, "--help"]) == main(["generate", "--help"]) == main(["predict", "--help"]) == 0
     offered = capsys.readouterr().out
     for flag in re.findall(r"`(--[a-z-]+)", page(task)):
         assert flag in offered, flag
