@@ -178,9 +178,10 @@ def test_a_loaded_model_can_be_trained_anew(path: Path, files: Callable[[str], b
     assert said_by(loaded) == said_by(made(name))
 
 
-def test_loading_is_light(path: Path, files: Callable[[str], bytes]) -> None:
+@pytest.mark.parametrize("name", ["tagger", "transducer"])
+def test_loading_is_light(path: Path, files: Callable[[str], bytes], name: str) -> None:
     """torch's compiler, which some operations on the meta device import, takes seconds to load."""
-    path.write_bytes(files("tagger"))
+    path.write_bytes(files(name))
     code = "import sys; from elman.models import load; load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"

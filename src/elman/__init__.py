@@ -39,8 +39,8 @@ _HOME = {
 }
 
 __all__ = [
-    "EncoderDecoder", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "__version__", "cell",
-    "cells", "data", "explain", "load", "models", "nn", "runtime", "training",
+    "EncoderDecoder", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "__version__",
+    "cell", "cells", "data", "explain", "load", "models", "nn", "runtime", "training",
 ]  # fmt: skip
 
 
