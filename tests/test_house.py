@@ -330,6 +330,7 @@ PAGES = (
     "language-model",
     "classify",
     "tag",
+    "transduce",
     "bench",
     "model-file",
     "decisions",

@@ -21,7 +21,15 @@ import torch
 from elman import cells
 from elman.cells import Cell
 from elman.errors import ModelFileError, OptionError
-from elman.models import LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, Transcriber, load
+from elman.models import (
+    EncoderDecoder,
+    LanguageModel,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+    Transcriber,
+    load,
+)
 from elman.models.estimator import Estimator
 from forge import resealed, sealed, split
 
@@ -87,6 +95,11 @@ def transcriber(**options: Any) -> Transcriber:
     )
 
 
+def transducer(**options: Any) -> EncoderDecoder:
+    sources, targets = zip(*WORDS * 3)
+    return EncoderDecoder(**{**SMALL, "embedding_size": 3, **options}).fit(list(sources), list(targets))
+
+
 MAKERS: dict[str, Callable[[], Estimator]] = {
     "characters": lambda: language(embedding_size=3),
     "characters, two layers of own cells": lambda: language(cell=leaky, num_layers=2, residual=True),
@@ -101,6 +114,8 @@ MAKERS: dict[str, Callable[[], Estimator]] = {
     "tagger with a CRF": lambda: spans(crf=True, shape_size=2),
     "tagger with a CRF without rules": lambda: tagger(crf=True),
     "tagger without letters": lambda: tagger(letter_hidden_size=0, cell=leaky, lower=False),
+    "transducer": lambda: transducer(cell=["gru", leaky], num_layers=2, residual=True, attention="dot", tied=True),
+    "transducer of subwords": lambda: transducer(level="subword", max_vocabulary=40, shared=True, input_feeding=True),
     "tagger of mixed cells": lambda: tagger(cell=["gru", "rnn"], num_layers=2, residual=True),
     "transcriber": lambda: transcriber(cell=["gru", leaky], num_layers=2, deltas=True),
     "transcriber, one way": lambda: transcriber(bidirectional=False, stack=1, normalise="global", level="space"),
@@ -144,6 +159,9 @@ def said_by(model: Estimator) -> list[Any]:
         return [model.predict(fresh).tobytes(), model.evaluate(fresh, range(len(fresh)))]
     if isinstance(model, Transcriber):
         return [[p.tobytes() for p in model.predict_proba(sounds())], model.predict(sounds(), beam=4), model.classes_]
+    if isinstance(model, EncoderDecoder):
+        fresh = ["a dog glows", "", "zzz"]
+        return [model.outputs(fresh, 3), model.evaluate(fresh, fresh), model.align("a dog").weights.tobytes()]
     assert isinstance(model, SequenceClassifier)
     fresh = ["a dog glows", "", "zzz"] if model.vocabulary_ else [s[::-1] * 2 for s in series()]
     return [model.predict_proba(fresh).tobytes(), model.predict(fresh), model.classes_]
@@ -187,9 +205,10 @@ def test_a_loaded_model_can_be_trained_anew(path: Path, files: Callable[[str], b
     assert said_by(loaded) == said_by(made(name))
 
 
-def test_loading_is_light(path: Path, files: Callable[[str], bytes]) -> None:
+@pytest.mark.parametrize("name", ["tagger", "transducer"])
+def test_loading_is_light(path: Path, files: Callable[[str], bytes], name: str) -> None:
     """torch's compiler, which some operations on the meta device import, takes seconds to load."""
-    path.write_bytes(files("tagger"))
+    path.write_bytes(files(name))
     code = "import sys; from elman.models import load; load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
@@ -355,6 +374,37 @@ RECURRENT, HEAD = ("networks", "recurrent", 0), ("options", "head_sizes")
         ("tagger", ("options", "letter_hidden_size"), 1 << 31, "'characters' has other sizes"),
         ("tagger", ("options", "word_size"), 1 << 31, "'recurrent' has other sizes than the options say"),
         ("tagger without letters", ("options", "letter_hidden_size"), 3, "the network 'characters' is missing"),
+        ("transducer", ("networks", "decoder"), ABSENT, "the network 'decoder' is missing"),
+        (
+            "transducer",
+            ("options", "attention"),
+            "none",
+            "the weight 'attention.key.weight' is not part of the network",
+        ),
+        (
+            "transducer",
+            ("options", "input_feeding"),
+            True,
+            "the network 'decoder' has other sizes than the options say",
+        ),
+        ("transducer", ("options", "shared"), True, "there is a vocabulary that is not part of the model"),
+        ("transducer", ("options", "level"), "subword", "the subwords are damaged: merges must be a list"),
+        ("transducer", ("vocabularies", "source"), ABSENT, "the vocabulary 'source' is missing"),
+        ("transducer", ("vocabularies", "target", "end"), None, "'target' must have unknown and start and end tokens"),
+        ("transducer", ("scaling", "ratio"), [], "the scaling must be the ratio of target to source tokens, above 0"),
+        ("transducer", ("scaling", "ratio"), [-1.0], "the scaling must be the ratio of target to source tokens"),
+        (
+            "transducer of subwords",
+            ("vocabularies", "target_merges", "merges"),
+            ["q zz"],
+            "'q zz' joins no two of them",
+        ),
+        (
+            "transducer of subwords",
+            ("options", "embedding_size"),
+            1 << 31,
+            "'encoder' has other sizes than the options",
+        ),
         # scaling
         ("series", ("scaling",), {}, "the scaling must have a mean and a scale for each of the 2 channels"),
         ("series", ("scaling", "mean"), [0.0], "the scaling must have a mean and a scale for each of the 2 channels"),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elman.errors import DataError, OptionError
+from elman.nn import loss as module
 from elman.nn.loss import binary_cross_entropy, cross_entropy
 
 T, B, V = 5, 4, 3
@@ -147,3 +148,28 @@ def test_clear_errors() -> None:
         cross_entropy(logits, targets, [6, 1, 1, 1])
     with pytest.raises(DataError, match="one entry for each sequence"):
         cross_entropy(logits, targets, [1, 1])
+
+
+# -- the output layer's own ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("rows", "most"), [(7, module.MOST_LOGITS), (7, 10), (1, 1), (0, 10)])
+def test_linear_cross_entropy_some_rows_at_a_time(
+    smoothing: float, rows: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_LOGITS", most)
+    x, weight, bias = (torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((rows, 3), (5, 3), (5,)))
+    targets = torch.randint(0, 5, (rows,))
+    found = module.linear_cross_entropy(x, weight, bias, targets, smoothing=smoothing)
+    logits = torch.nn.functional.linear(x, weight, bias)
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    assert torch.allclose(found, expected)
+    grads = torch.autograd.grad(3 * found, (x, weight, bias))
+    for grad, other in zip(grads, torch.autograd.grad(3 * expected, (x, weight, bias))):
+        assert torch.allclose(grad, other)
+    with torch.no_grad():
+        assert torch.equal(module.linear_cross_entropy(x, weight, bias, targets, smoothing=smoothing), found)
+
+
+def test_linear_cross_entropy_of_wrong_shapes() -> None:
+    with pytest.raises(DataError, match=r"the steps have the shape \(2, 3, 4\) and the targets \(2, 3\), not \(N, H\)"):
+        module.linear_cross_entropy(torch.zeros(2, 3, 4), torch.zeros(5, 4), torch.zeros(5), torch.zeros(2, 3).long())

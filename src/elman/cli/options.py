@@ -22,6 +22,7 @@ TOKENS = {
     "char": "characters",
     "word": "words and signs",
     "space": "words between spaces",
+    "subword": "subwords",
     "series": "series of numbers",
 }
 """The levels of tokens, in words."""

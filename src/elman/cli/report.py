@@ -70,19 +70,25 @@ def _effort(summary: Mapping[str, Any]) -> str:
 def chosen(estimator: Estimator, data: Data) -> str:
     """Before training: the network and the options in one line."""
     network = " · ".join(_network(estimator).values())
-    return f"training a {TASKS[estimator.task].title} on {data.size}: {network} · {_options(estimator)}"
+    return f"training {a(TASKS[estimator.task].title)} on {data.size}: {network} · {_options(estimator)}"
+
+
+def a(title: str) -> str:
+    """With its article."""
+    return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
 
 
 def _network(estimator: Any) -> dict[str, str]:
-    from elman.nn.recurrent import Layer
-
-    layers = [m for m in estimator.module_.get_submodule("recurrent").modules() if isinstance(m, Layer)]
     parameters = sum(p.numel() for p in estimator.module_.parameters())
-    sizes = ", ".join(
-        f"{layer.program.name} {layer.hidden_size}{' in both directions' if layer.direction == 'both' else ''}"
-        for layer in layers
-    )
-    return {"network": f"{sizes} ({parameters:,} parameters)", "reads": TASKS[estimator.task].reads(estimator)}
+    found = []
+    for network in estimator.networks:
+        sizes = ", ".join(
+            f"{layer.program.name} {layer.hidden_size}{' in both directions' if layer.direction == 'both' else ''}"
+            for layer in estimator.recurrent_layers(network)
+        )
+        found.append(f"{network} {sizes}" if len(estimator.networks) > 1 else sizes)
+    shown = f"{', '.join(found)} ({parameters:,} parameters)"
+    return {"network": shown, "reads": TASKS[estimator.task].reads(estimator)}
 
 
 def _options(estimator: Estimator) -> str:

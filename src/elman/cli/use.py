@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elman.cli import report
+from elman.cli.report import a
 from elman.cli.sources import Reading
 from elman.cli.tasks import TASKS, Task
 from elman.data import detokenize, tokenize
@@ -60,11 +61,11 @@ def _loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
     for other in TASKS.values():
         for option in other.using:
             if chosen.get(option.name) and option.name not in {own.name for own in task.using}:
-                raise OptionError(f"{option.flag} is for a {other.title}; {path} is a {task.title}")
+                raise OptionError(f"{option.flag} is for {a(other.title)}; {path} is {a(task.title)}")
     columns = {name: chosen[name] for name in ("input", "target") if chosen.get(name) is not None}
     for name in columns:
         if name not in model.option_names():
-            raise OptionError(f"--{name} names a column, but a {task.title} reads none; leave it out")
+            raise OptionError(f"--{name} names a column, but {a(task.title)} reads none; leave it out")
     return model.set_params(**columns), task
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elman.models.classifier import SequenceClassifier
+    from elman.models.encoder_decoder import EncoderDecoder
     from elman.models.language_model import LanguageModel
     from elman.models.loading import TASKS, load
     from elman.models.regressor import SequenceRegressor
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from elman.models.transcriber import Transcriber
 
 _HOME = {
+    "EncoderDecoder": "encoder_decoder",
     "LanguageModel": "language_model",
     "SequenceClassifier": "classifier",
     "SequenceRegressor": "regressor",
@@ -24,8 +26,15 @@ _HOME = {
 }
 
 __all__ = [
-    "TASKS", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "Transcriber", "load",
-]  # fmt: skip
+    "TASKS",
+    "EncoderDecoder",
+    "LanguageModel",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
+    "Transcriber",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

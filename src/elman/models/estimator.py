@@ -23,6 +23,7 @@ from elman.models import restoring
 from elman.models.options import REGULARISERS, EstimatorOptions, fields
 from elman.nn import Recurrent
 from elman.nn.noise import Regularisers
+from elman.nn.recurrent import Layer
 from elman.runtime import document, model_file
 from elman.training.loop import Trainee, fit
 from elman.training.options import Summary, TrainingOptions
@@ -36,6 +37,8 @@ class Estimator(EstimatorOptions, ABC):
     """An estimator keeps its options as they are given; `fit` learns, `save` writes one file, `load` reads it."""
 
     task: ClassVar[str]
+    networks: ClassVar[tuple[str, ...]] = ("recurrent",)
+    """The parts of `module_` whose layers have the cells of the option `cell`."""
 
     # -- options, in scikit-learn's manner -----------------------------------------------------------------------------
     @classmethod
@@ -166,6 +169,10 @@ class Estimator(EstimatorOptions, ABC):
         """What every recurrent layer of the network takes."""
         return {name: getattr(self, name) for name in ("dropout", "residual", *REGULARISERS)}
 
+    def recurrent_layers(self, network: str) -> list[Layer]:
+        """The layers of one of `networks`, lowest first."""
+        return restoring.layers_of(self.module_.get_submodule(network))
+
     def _recurrent_from(self, doc: document.Document, input_size: int | None) -> Recurrent:
         """The network "recurrent" of a document, when it is the one that the options describe."""
         return restoring.recurrent_from(
@@ -203,15 +210,17 @@ class Estimator(EstimatorOptions, ABC):
         """The estimator of a document and its tensors, as `elman.runtime.load` reads them from `path`."""
         try:
             estimator = cls(**restoring.options_from(doc))
-            estimator.cell = [TracedCell(layer.cell) for layer in doc.networks.get("recurrent", ())]
+            estimator.cell = [TracedCell(layer.cell) for layer in doc.networks.get(cls.networks[0], ())]
             estimator.check()
             with torch.device("meta"):  # where a claim of any size costs nothing
                 estimator._restore(doc)
             restoring.set_weights(estimator.module_, tensors)
             if set(doc.networks) != {n for n, m in estimator.module_.named_children() if isinstance(m, Recurrent)}:
                 raise DataError("there is a network that is not part of the model")
-            layers = restoring.layers_of(estimator.module_.get_submodule("recurrent"))
-            estimator.cell = [TracedCell(layer.program) for layer in layers]
+            programs = [[layer.program for layer in estimator.recurrent_layers(name)] for name in cls.networks]
+            if any(own != programs[0] for own in programs):
+                raise DataError(f"the networks {' and '.join(cls.networks)} have different cells")
+            estimator.cell = [TracedCell(program) for program in programs[0]]
             if summary := restoring.summary_from(doc):
                 estimator.summary_ = summary
         except (ElmanError, TypeError, ValueError, KeyError, OverflowError, RuntimeError) as error:

@@ -6,6 +6,7 @@ import os
 
 from elman.errors import ModelFileError
 from elman.models.classifier import SequenceClassifier
+from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.estimator import Estimator
 from elman.models.language_model import LanguageModel
 from elman.models.regressor import SequenceRegressor
@@ -14,7 +15,15 @@ from elman.models.transcriber import Transcriber
 from elman.runtime import model_file
 
 TASKS: dict[str, type[Estimator]] = {
-    e.task: e for e in (LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, Transcriber)
+    estimator.task: estimator
+    for estimator in (
+        LanguageModel,
+        SequenceClassifier,
+        SequenceRegressor,
+        SequenceTagger,
+        Transcriber,
+        EncoderDecoder,
+    )
 }
 """The estimators by the names that the command line and the model files use."""
 

@@ -184,12 +184,50 @@ class TranscriberOptions(EstimatorOptions):
     patience: int | None = option(10, TRAINING, "Stop after so many validations in a row without gain; none: go on")
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class TransducerOptions(EstimatorOptions):
+    """What an encoder-decoder takes."""
+
+    level: str = option("word", DATA, "Tokens of the source: char, word, space, or subword (byte pairs, learnt)")
+    target_level: str | None = option(None, DATA, "Tokens of the target; default: as those of the source")
+    shared: bool = option(False, MODEL, "One vocabulary and one embedding for both sides")
+    lower: bool = option(False, DATA, "Ignore case, and write in lower case")
+    min_count: int = option(1, DATA, "Tokens seen less often become <unk>; pairs of subwords are not joined")
+    max_vocabulary: int | None = option(
+        None, DATA, "Keep only so many tokens of a side, the most frequent; default 8000 for subwords, else all"
+    )
+    hidden_size: int = option(256, MODEL, "H, the units of a recurrent layer (of the encoder: in each direction)")
+    embedding_size: int = option(128, MODEL, "E, numbers a token enters as, and units of the readout")
+    bidirectional: bool = option(True, MODEL, "The encoder reads in both directions")
+    attention: str = option("additive", MODEL, "none, additive (Bahdanau) or dot (Luong)")
+    input_feeding: bool = option(False, MODEL, "A step also gets what the one before read out; slower")
+    initial_state: str = option("final", MODEL, "The decoder begins from the encoder's final states, or their mean")
+    tied: bool = option(False, MODEL, "The output matrix is the target's embedding")
+    dropout: float = option(0.2, MODEL, "Share dropped from inputs, between layers, from the memory and the readout")
+    scheduled_sampling: float = option(
+        0.0, TRAINING, "Share of given tokens replaced by the model's own in the last epoch, growing from 0; slower"
+    )
+    label_smoothing: float = option(0.0, TRAINING, "Share of each target that is spread over all tokens")
+    batch_size: int = option(64, TRAINING, "B, pairs in a step")
+    epochs: int = option(20, TRAINING, "Passes over the data")
+    patience: int | None = option(5, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+    monitor: str = option(
+        "loss", TRAINING, "What decides which weights are kept: loss, or accuracy, bleu or error_rate of greedy search"
+    )
+    beam_size: int = option(5, DATA, "Sequences kept in the search; 1: greedy")
+    length_penalty: float = option(1.0, DATA, "Ranks by log-probability / length to this power; 0: as it is")
+    replace_unknown: bool = option(True, DATA, "Write for <unk> the source's word with the most attention")
+    input: str = option("source", DATA, "The column to read")
+    target: str = option("target", DATA, "The column to write")
+
+
 OPTIONS: dict[str, type[EstimatorOptions]] = {
     "language-model": LanguageModelOptions,
     "classify": ClassifierOptions,
     "regress": RegressorOptions,
     "tag": TaggerOptions,
     "transcribe": TranscriberOptions,
+    "transduce": TransducerOptions,
 }
 """The options of each task, by its name."""
 

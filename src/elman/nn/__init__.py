@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from elman.nn import init
+from elman.nn.attention import Attention
 from elman.nn.contributions import step_gradients
 from elman.nn.crf import CRF
 from elman.nn.dropin import GRU, LSTM, RNN
@@ -10,4 +11,4 @@ from elman.nn.head import Head, Pool
 from elman.nn.op import explain
 from elman.nn.recurrent import Recurrent
 
-__all__ = ["CRF", "GRU", "LSTM", "RNN", "Head", "Pool", "Recurrent", "explain", "init", "step_gradients"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "Attention", "Head", "Pool", "Recurrent", "explain", "init", "step_gradients"]

@@ -71,3 +71,53 @@ def _reduce(each: Tensor, shares: Tensor, inside: Tensor | None, reduction: str)
     if reduction == "step":
         return each.sum() / shares.sum().clamp(min=torch.finfo(each.dtype).tiny)
     return each.sum() / (max(1, each.shape[1]) if reduction == "sequence" else 1)
+
+
+MOST_LOGITS = 1 << 22
+"""Logits that `linear_cross_entropy` holds at once: 16 MiB."""
+
+
+def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy, nats, of the logits x·Wᵀ + b of N steps, summed: x (N, H), weight (V, H), bias (V), targets (N) ->
+    a scalar. smoothing: of the targets, this share is spread over all classes (Szegedy et al. 2016).
+
+    The gradient is computed with the loss, some steps at a time, so that the N·V logits never exist all at once.
+    """
+    if x.dim() != 2 or targets.shape != x.shape[:1]:
+        raise DataError(
+            f"the steps have the shape {tuple(x.shape)} and the targets {tuple(targets.shape)}, not (N, H), (N)"
+        )
+    total: Tensor = _LinearCrossEntropy.apply(x, weight, bias, targets, smoothing)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """The operation, with gradients only where they are asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        learns = any(ctx.needs_input_grad)
+        grads = [torch.zeros_like(t) for t in (x, weight, bias)] if learns else []
+        total, classes = x.new_zeros(()), len(weight)
+        rows = max(1, MOST_LOGITS // classes)
+        for a in range(0, len(x), rows):
+            some, right = x[a : a + rows], targets[a : a + rows, None]
+            logits = torch.addmm(bias, some, weight.T)
+            high = logits.logsumexp(1, keepdim=True)
+            total += (high - (1 - smoothing) * logits.gather(1, right)).sum()
+            if smoothing:
+                total -= smoothing / classes * logits.sum()
+            if learns:
+                wrong = logits.sub_(high).exp_()  # the softmax less the targets' distribution
+                wrong.scatter_add_(1, right, torch.full_like(right, smoothing - 1, dtype=x.dtype))
+                if smoothing:
+                    wrong -= smoothing / classes
+                grads[0][a : a + rows] = wrong @ weight
+                grads[1].addmm_(wrong.T, some)
+                grads[2] += wrong.sum(0)
+        ctx.save_for_backward(*grads)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (*(grad * saved for saved in ctx.saved_tensors), None, None)

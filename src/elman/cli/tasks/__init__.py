@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from elman.cli.tasks import classify, language_model, regress, tag, transcribe
+from elman.cli.tasks import (
+    classify,
+    language_model,
+    regress,
+    tag,
+    transcribe,
+    transduce,
+)
 from elman.cli.tasks.task import Data, Task
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (language_model.TASK, classify.TASK, regress.TASK, tag.TASK, transcribe.TASK)
+    task.name: task
+    for task in (
+        language_model.TASK,
+        classify.TASK,
+        regress.TASK,
+        tag.TASK,
+        transcribe.TASK,
+        transduce.TASK,
+    )
 }
 """By the names that the command line and the model files use."""
 

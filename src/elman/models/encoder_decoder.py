@@ -1,0 +1,388 @@
+"""Sequences to sequences of another length: translation, spelling to sound, answers to questions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elman.data.batching import length_batches, pad, split
+from elman.data.table import Table
+from elman.errors import DataError, OptionError, did_you_mean
+from elman.models import decoding
+from elman.models.decoder import Carried
+from elman.models.estimator import Estimator, as_tensor, initial_embedding
+from elman.models.inputs import as_table, check_steps, fitting, listed, missing, place
+from elman.models.options import TransducerOptions, documented
+from elman.models.restoring import recurrent_from
+from elman.models.texts import SPECIALS, Side, check_level
+from elman.models.transducer import TransducerNetwork
+from elman.nn import Attention, Recurrent
+from elman.nn.attention import KINDS, Memory
+from elman.runtime.document import Document
+from elman.training.metrics import perplexity
+from elman.training.progress import Progress
+from elman.training.text_metrics import bleu, error_rate, exact
+
+MOST_PAIRS = 1 << 24
+"""Pairs of a source's and a target's token, over a batch, for which attention has a weight."""
+MOST_LOGITS = 1 << 24
+"""Logits of a step of the search: 64 MiB."""
+MONITORS = {"loss": False, "accuracy": True, "bleu": True, "error_rate": False}
+"""The figures that may decide which weights are kept, and whether more is better."""
+Numbers = list[np.ndarray]
+
+
+class Output(NamedTuple):
+    """What a model wrote."""
+
+    text: str
+    log_probability: float
+    """Of the whole sequence, its end among it, nats."""
+    score: float
+    """By which outputs are ranked: see `elman.models.decoding.beam_search`."""
+
+
+class Alignment(NamedTuple):
+    """Where the decoder looked: weights (T, S), a row for each target token, which sums to 1."""
+
+    source: list[str]
+    target: list[str]
+    weights: np.ndarray
+
+
+@documented
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class EncoderDecoder(TransducerOptions, Estimator):
+    """Reads a text and writes another (Sutskever, Vinyals & Le 2014; Cho et al. 2014; Bahdanau, Cho & Bengio 2015).
+
+    Attention looks from the decoder's new state, with either score (Luong, Pham & Manning 2015), so that training
+    runs over all steps at once; input feeding and scheduled sampling go step by step.
+    """
+
+    task: ClassVar[str] = "transduce"
+    networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+
+    source_: Side = dataclasses.field(init=False, repr=False)
+    target_: Side = dataclasses.field(init=False, repr=False)
+    ratio_: float = dataclasses.field(init=False, repr=False)
+    """Target tokens for each source token of the training data."""
+    module_: TransducerNetwork = dataclasses.field(init=False, repr=False)
+
+    def check(self) -> None:
+        super().check()
+        check_level("--level", self.level)
+        check_level("--target-level", self._target_level)
+        self._check_whole("embedding_size", "min_count")
+        self._check_whole("max_vocabulary", least=len(SPECIALS) + 1, optional=True)
+        self._check_share("label_smoothing")
+        if type(self.scheduled_sampling) not in (int, float) or not 0 <= self.scheduled_sampling <= 1:
+            raise OptionError(f"--scheduled-sampling must be a number from 0 to 1, not {self.scheduled_sampling!r}")
+        for name, known in (
+            ("attention", ("none", *KINDS)), ("initial_state", ("final", "mean")), ("monitor", tuple(MONITORS))
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value not in known:
+                flag = name.replace("_", "-")
+                raise OptionError(f"--{flag} {value!r} is not known{did_you_mean(str(value), known)}")
+        if self.shared and self.level != self._target_level:
+            raise OptionError(f"--shared needs one level, but the target's is {self._target_level}; leave one out")
+        if self.input_feeding and self.attention == "none":
+            raise OptionError(
+                "--input-feeding feeds on what attention finds; choose --attention additive or dot with it"
+            )
+        if self.monitor == "bleu" and self._target_level == "char":
+            raise OptionError("--monitor bleu is for targets of words or subwords, not of characters; take error_rate")
+        decoding.check(self.beam_size, 1, self.length_penalty)
+
+    @property
+    def _target_level(self) -> str:
+        return self.target_level or self.level
+
+    # -- data ----------------------------------------------------------------------------------------------------------
+    def _sources(self, data: Any) -> tuple[list[str], Table | str]:
+        """The texts to read, and where they come from for messages."""
+        data = as_table(data)
+        where: Table | str = data if isinstance(data, Table) else "the sources"
+        texts = data.column(self.input) if isinstance(data, Table) else listed(data, "the sources")
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"{place(where, i)}: a source is a text, not {type(text).__name__}")
+        return texts, where
+
+    def _pairs(self, data: Any, targets: Any) -> tuple[list[str], list[list[str]], Table | str]:
+        """Sources, the targets of each (one, or several in a list), and where they come from."""
+        data = as_table(data)
+        sources, where = self._sources(data)
+        if targets is None:
+            if not isinstance(data, Table):
+                raise DataError("targets are missing: give y beside X, or a table with a column of targets")
+            targets = data.column(self.target)
+        targets = listed(targets, "the targets")
+        if len(targets) != len(sources):
+            raise DataError(f"there are {len(sources)} sources and {len(targets)} targets; each source needs one")
+        if not sources:
+            raise DataError("there are no pairs of a source and a target")
+        every = [[own] if isinstance(own, str) or missing(own) else list(own) for own in targets]
+        for i, own in enumerate(every):
+            if not own or not all(isinstance(text, str) for text in own):
+                raise DataError(f"{place(where, i)}: a target is a text, or a list of texts that are all right")
+        return sources, every, where
+
+    def _numbered(self, sources: list[str], targets: list[list[str]], where: Table | str) -> tuple[Numbers, Numbers]:
+        """Every pair as numbers; a source with several targets stands once for each."""
+        read = [self.source_.numbers(self.source_.tokens(text)) for text in sources]
+        check_steps([len(numbers) for numbers in read], where)
+        written = [[self.target_.numbers(self.target_.tokens(text)) for text in own] for own in targets]
+        check_steps([max(map(len, own)) for own in written], where)
+        return [n for n, own in zip(read, written) for _ in own], [n for own in written for n in own]
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        valid: Any = None,
+        folder: Path | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> EncoderDecoder:
+        """Learn from sources X and targets y (texts; y may hold lists of right ones), a Table, or a Path.
+
+        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
+        """
+        self.check()
+        self.__dict__.pop("module_", None)
+        sources, targets, where = self._pairs(X, y)
+        held: tuple[list[str], list[list[str]], Table | str] | None = None
+        if valid is not None:
+            held = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
+        elif self.valid_fraction:
+            kept, out = split(len(sources), self.valid_fraction, self.seed)
+            held = [sources[i] for i in out], [targets[i] for i in out], "the held-out part"
+            sources, targets = [sources[i] for i in kept], [targets[i] for i in kept]
+            where = where.select(kept) if isinstance(where, Table) else where
+        self._begin(sources, [text for own in targets for text in own])
+        read, written = self._numbered(sources, targets, where)
+        self.ratio_ = sum(map(len, written)) / sum(map(len, read))
+        trainee = _Trainee(self, read, written, held)
+        texts = [] if held is None else ["\n".join(held[0]), "\n".join("\t".join(own) for own in held[1])]
+        self._train(trainee, [*read, *written, *texts], folder, resume, progress)
+        return self
+
+    def _begin(self, sources: list[str], targets: list[str]) -> None:
+        """The vocabularies of the texts to learn from, and a new network for them."""
+        how = self.lower, self.min_count, self.max_vocabulary
+        if self.shared:
+            self.source_ = self.target_ = Side.learn([*sources, *targets], self.level, *how)
+        else:
+            self.source_ = Side.learn(sources, self.level, *how)
+            self.target_ = Side.learn(targets, self._target_level, *how)
+        with self._seeded():
+            embeddings = self._embeddings()
+            encoder = Recurrent(
+                self.cell, self.embedding_size, self.hidden_size, self.num_layers,
+                bidirectional=self.bidirectional, **self._layer_options(),
+            )  # fmt: skip
+            decoder = Recurrent(
+                self.cell, self._decoder_input, self.hidden_size, self.num_layers, **self._layer_options()
+            )
+            self._build(embeddings, encoder, decoder)
+        self.module_.to(self.device)
+
+    @property
+    def _decoder_input(self) -> int:
+        return self.embedding_size * (1 + self.input_feeding)
+
+    def _embeddings(self) -> tuple[nn.Embedding, nn.Embedding]:
+        source = initial_embedding(len(self.source_.vocabulary), self.embedding_size)
+        return source, source if self.shared else initial_embedding(len(self.target_.vocabulary), self.embedding_size)
+
+    def _build(self, embeddings: tuple[nn.Embedding, nn.Embedding], encoder: Recurrent, decoder: Recurrent) -> None:
+        looks = None
+        if self.attention != "none":
+            looks = Attention(self.attention, decoder.output_size, encoder.output_size)
+        self.module_ = TransducerNetwork(
+            *embeddings, encoder, decoder, looks, self.initial_state,
+            dropout=self.dropout, feeding=self.input_feeding, tied=self.tied,
+        )  # fmt: skip
+
+    # -- use -----------------------------------------------------------------------------------------------------------
+    def predict(self, X: Any) -> list[str]:
+        """What the model writes for each source."""
+        return [own[0].text if own else "" for own in self.outputs(X)]
+
+    def outputs(self, X: Any, n_best: int = 1) -> list[list[Output]]:
+        """For each source the `n_best` outputs (at most `beam_size`), best first."""
+        self._need_fit()
+        texts, where = self._sources(X)
+        tokens = [self.source_.tokens(text) for text in texts]
+        check_steps([len(own) for own in tokens], where)
+        return self._search(tokens, self.beam_size, n_best)
+
+    @torch.no_grad()
+    def _search(self, tokens: Sequence[list[str]], beam_size: int, n_best: int) -> list[list[Output]]:
+        decoding.check(beam_size, n_best, self.length_penalty)
+        v = self.target_.vocabulary
+        read = [self.source_.numbers(own) for own in tokens]
+        lengths = [len(numbers) for numbers in read]
+        result: list[list[Output]] = [[]] * len(read)
+        count = max(1, min(128, MOST_LOGITS // (beam_size * len(v))))
+        assert v.start_index is not None
+        assert v.end_index is not None
+        for places in fitting(length_batches(lengths, count, seed=0, epoch=0, shuffle=False), lengths):
+            memory, carried = self._encoded([read[i] for i in places])
+            found = decoding.beam_search(
+                partial(self.module_.step, memory=memory), carried,
+                [20 + math.ceil(2 * self.ratio_ * lengths[i]) for i in places],
+                start=v.start_index, end=v.end_index, beam_size=beam_size, n_best=n_best,
+                length_penalty=self.length_penalty, never=[v.start_index],
+            )  # fmt: skip
+            for i, own in zip(places, found):
+                result[i] = [Output(self._text(tokens[i], h), h.log_probability, h.score) for h in own]
+        return result
+
+    def _encoded(self, read: Numbers) -> tuple[Memory | None, Carried]:
+        numbers, lengths = pad(read)
+        memory, carried = self.module_.encode(as_tensor(numbers, self.module_.output.weight), lengths.tolist())
+        return memory, carried
+
+    def _text(self, source: list[str], found: decoding.Hypothesis) -> str:
+        """The text of a hypothesis; for an unknown token the source's with the most attention, where that is asked."""
+        tokens, unknown = self.target_.vocabulary.decode(found.tokens), SPECIALS["unknown"]
+        if self.replace_unknown and source and unknown in tokens and self.module_.attention is not None:
+            weights = self._weights(self.source_.numbers(source), np.array(found.tokens))
+            nearest = weights[:, : len(source)].argmax(1)
+            tokens = [source[s] if token == unknown else token for token, s in zip(tokens, nearest)]
+        return self.target_.text(tokens)
+
+    @torch.no_grad()
+    def _weights(self, read: np.ndarray, written: np.ndarray) -> np.ndarray:
+        """(T, S): where each token that is written looks, in numbers of one source and target."""
+        memory, carried = self._encoded([read])
+        given = np.concatenate([[self.target_.vocabulary.start_index], written[:-1]]).astype(np.int64)[:, None]
+        _, _, weights = self.module_(as_tensor(given, self.module_.output.weight), carried, memory)
+        found: np.ndarray = weights[:, 0].cpu().numpy()
+        return found
+
+    def align(self, source: str, target: str | None = None) -> Alignment:
+        """Where the decoder looks while it writes `target` (default: what it would write itself)."""
+        self._need_fit()
+        if self.attention == "none":
+            raise OptionError("this model has no attention: train it with --attention additive or dot")
+        target = self.predict([source])[0] if target is None else target
+        tokens = [side.tokens(text) for side, text in ((self.source_, source), (self.target_, target))]
+        read, written = self.source_.numbers(tokens[0]), self.target_.numbers(tokens[1])
+        end = [SPECIALS["end"]]
+        return Alignment(tokens[0] + end, tokens[1] + end, self._weights(read, written))
+
+    # -- judging -------------------------------------------------------------------------------------------------------
+    def score(self, X: Any, y: Any = None) -> float:
+        """The share of sources for which the output is right as a whole."""
+        return self.evaluate(X, y)["accuracy"]
+
+    def evaluate(self, X: Any, y: Any = None) -> dict[str, float]:
+        """loss (nats per token, the end among them), perplexity; of the outputs: accuracy (right as a whole), and
+        error_rate of words (of characters where the target is read by characters) and, but for characters, bleu.
+
+        A source that stands in the data several times has several targets, each of which is right.
+        """
+        self._need_fit()
+        sources, targets, where = self._pairs(X, y)
+        return self._loss(*self._numbered(sources, targets, where)) | self._judged(sources, targets, self.beam_size)
+
+    def _judged(self, sources: list[str], targets: list[list[str]], beam_size: int) -> dict[str, float]:
+        right: dict[str, list[str]] = {}
+        for source, own in zip(sources, targets):
+            right.setdefault(source, []).extend(own)
+        texts = [own[0].text for own in self._search([self.source_.tokens(text) for text in right], beam_size, 1)]
+        plain = [[self.target_.plain(text) for text in own] for own in right.values()]
+        letters = self._target_level == "char"
+        figures = {"accuracy": exact(texts, plain), "error_rate": error_rate(texts, plain, characters=letters)}
+        return figures if letters else figures | {"bleu": bleu(texts, list(right.values()), lower=self.lower)}
+
+    @torch.no_grad()
+    def _loss(self, read: Numbers, written: Numbers) -> dict[str, float]:
+        total, count = 0.0, 0
+        for places in self.batches(read, written, shuffle=False):
+            loss, units = self.loss([read[i] for i in places], [written[i] for i in places])
+            total, count = total + loss.item() * units, count + units
+        return {"loss": total / count, "perplexity": perplexity(total / count)}
+
+    def batches(self, read: Numbers, written: Numbers, *, epoch: int = 0, shuffle: bool = True) -> list[np.ndarray]:
+        """Indices of pairs of similar lengths, few enough to fit into memory."""
+        sizes = np.array([(len(a), len(b)) for a, b in zip(read, written)])
+        batches = length_batches(sizes.sum(1), self.batch_size, seed=self.seed, epoch=epoch, shuffle=shuffle)
+        return fitting(fitting(batches, sizes.max(1)), sizes.max(1) ** 2, MOST_PAIRS)
+
+    def loss(
+        self, read: Numbers, written: Numbers, sampling: float = 0.0, smoothing: float = 0.0
+    ) -> tuple[Tensor, int]:
+        """The mean loss per token of a batch of pairs, and its tokens. sampling: share of the model's own tokens."""
+        memory, carried = self._encoded(read)
+        numbers, lengths = pad(written)
+        targets = as_tensor(numbers, self.module_.output.weight)
+        given = torch.cat([torch.full_like(targets[:1], self.target_.vocabulary.start_index), targets[:-1]])  # type: ignore[arg-type]
+        if sampling:
+            readouts = self.module_.sampled(given, carried, memory, sampling)
+        else:
+            readouts, _, _ = self.module_(given, carried, memory, lengths.tolist())
+        return self.module_.loss(readouts, targets, lengths.tolist(), smoothing), int(lengths.sum())
+
+    # -- the model file ------------------------------------------------------------------------------------------------
+    def _vocabularies(self) -> dict[str, Any]:
+        source = {} if self.shared else self.source_.to_json_data("source")
+        return source | self.target_.to_json_data("target")
+
+    def _scaling(self) -> dict[str, list[float]]:
+        return {"ratio": [self.ratio_]}
+
+    def _restore(self, doc: Document) -> None:
+        self.target_ = Side.of(doc, "target", self._target_level, self.lower)
+        self.source_ = self.target_ if self.shared else Side.of(doc, "source", self.level, self.lower)
+        if set(doc.vocabularies) != set(self._vocabularies()):
+            raise DataError("there is a vocabulary that is not part of the model")
+        ratios = doc.scaling.get("ratio", [])
+        if set(doc.scaling) != {"ratio"} or len(ratios) != 1 or not 0 < ratios[0] < 1 << 20:
+            raise DataError("the scaling must be the ratio of target to source tokens, above 0")
+        self.ratio_ = float(ratios[0])
+        common: Any = {"hidden_size": self.hidden_size, "num_layers": self.num_layers, **self._layer_options()}
+        encoder = recurrent_from(
+            doc, "encoder", input_size=self.embedding_size, bidirectional=self.bidirectional, **common
+        )
+        decoder = recurrent_from(doc, "decoder", input_size=self._decoder_input, bidirectional=False, **common)
+        self._build(self._embeddings(), encoder, decoder)
+
+
+class _Trainee:
+    """What the loop trains: shuffled batches of pairs of similar lengths, each with its epoch's share of sampling."""
+
+    unit = "tokens"
+
+    def __init__(self, model: EncoderDecoder, read: Numbers, written: Numbers, held: Any) -> None:
+        self.model, self.module, self.read, self.written, self.held = model, model.module_, read, written, held
+        self.monitor, self.maximize = model.monitor, MONITORS[model.monitor]
+        self.numbers = None if held is None else model._numbered(*held)
+
+    def epoch(self, number: int) -> list[tuple[float, np.ndarray]]:
+        share = self.model.scheduled_sampling * number / max(1, self.model.epochs - 1)
+        return [(min(1.0, share), batch) for batch in self.model.batches(self.read, self.written, epoch=number)]
+
+    def loss(self, batch: tuple[float, np.ndarray], carry: Any) -> tuple[Tensor, int, None]:
+        share, places = batch
+        read, written = [self.read[i] for i in places], [self.written[i] for i in places]
+        return *self.model.loss(read, written, share, self.model.label_smoothing), None
+
+    def validate(self) -> dict[str, float]:
+        if self.held is None or self.numbers is None:
+            return {}
+        figures = self.model._loss(*self.numbers)
+        return figures if self.monitor == "loss" else figures | self.model._judged(self.held[0], self.held[1], 1)
