@@ -177,7 +177,7 @@ def quick(
     return (output.transpose(0, 1) if batch_first else output), *final
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _quick(
     cell: str, sizes: tuple[int, int, int], tensors: int, steps: int, batch: int, dtype: torch.dtype,
     lead: tuple[int, ...], given: bool, reverse: bool,
