@@ -124,6 +124,10 @@ def test_minimal_pairs_by_phenomenon(model: LanguageModel) -> None:
     assert all(row["accuracy"] > 0.8 and row["baseline"] == 0.5 for row in rows.values())
     assert figures["paradigms"] == {"order": rows["order"]["accuracy"], "verb": rows["agreement"]["accuracy"]}
     assert figures["ties"] == 0
+    assert figures["known"] == figures["rows"]
+    odd = pairs(4)
+    odd.columns["bad"][0] = "the zebra sleeps ."
+    assert [row["items"] for row in blimp(model, odd)["known"]] == [3, 4, 7]
     assert blimp(model, pairs(100), most=7)["rows"][-1]["items"] == 14
     same = pairs(5)
     same.columns["bad"][:] = same.columns["good"]

@@ -124,9 +124,12 @@ def following(estimator: Any, place: Place, data: Data) -> str:
 def probed(figures: Mapping[str, Any]) -> str:
     """The table of a probe, and what it does not tell."""
     width = max(len(row["group"]) for row in figures["rows"])
-    lines = [f"{figures['probe']:<{width}}  {'accuracy':>8}  {'baseline':>8}  {'items':>6}"]
-    for row in figures["rows"]:
-        lines.append(f"{row['group']:<{width}}  {row['accuracy']:8.4f}  {row['baseline']:8.4f}  {row['items']:6,}")
+    lines = []
+    for name, rows in ((figures["probe"], figures["rows"]), ("all words known", figures.get("known"))):
+        if rows:
+            lines.append(f"{name:<{width}}  {'accuracy':>8}  {'baseline':>8}  {'items':>6}")
+        for row in rows or ():
+            lines.append(f"{row['group']:<{width}}  {row['accuracy']:8.4f}  {row['baseline']:8.4f}  {row['items']:6,}")
     lines += [f"left out, {reason}: {count:,}" for reason, count in figures.get("left_out", {}).items()]
     if figures.get("ties"):
         lines.append(f"ties, counted as wrong: {figures['ties']:,}")

@@ -53,8 +53,9 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
     """Minimal pairs (BLiMP, Warstadt et al. 2020): how often a language model finds the sound sentence the likelier.
 
     most: so many pairs of each paradigm. {"probe", "rows": [{"group", "items", "accuracy", "baseline"}, ...],
-    "paradigms": {name: accuracy}, "ties": pairs whose sentences are the same to the model, which count as wrong}; the
-    rows are of the phenomena, the last of all; the baseline is chance.
+    "known": rows of the pairs whose words the model all knows, "paradigms": {name: accuracy}, "ties": pairs whose
+    sentences are the same to the model, which count as wrong}; the rows are of the phenomena, the last of all; the
+    baseline is chance. An unknown word is likelier than most known ones, which few words turn into many wrong answers.
     """
     if not isinstance(model, LanguageModel):
         raise OptionError("--probe blimp is for a language model: it compares the probabilities of sentences")
@@ -63,13 +64,17 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
         seen[pair.paradigm] += 1
         if most is None or seen[pair.paradigm] <= most:
             pairs.append(pair)
-    scores = model.score([_as_learnt(model, text) for pair in pairs for text in (pair.good, pair.bad)])
+    texts = [_as_learnt(model, text) for pair in pairs for text in (pair.good, pair.bad)]
+    scores = model.score(texts)
     likely = np.array([score["log_probability"] for score in scores]).reshape(-1, 2)
     right = likely[:, 0] > likely[:, 1]
     paradigms = _rows([pair.paradigm for pair in pairs], right, [0.5] * len(pairs))[:-1]
+    whole = [all(token in model.vocabulary_ for token in tokenize(text, model.level)) for text in texts]
+    known = [k for k in range(len(pairs)) if whole[2 * k] and whole[2 * k + 1]]
     return {
         "probe": "blimp",
         "rows": _rows([pair.phenomenon for pair in pairs], right, [0.5] * len(pairs)),
+        "known": _rows([pairs[k].phenomenon for k in known], right[known], [0.5] * len(known)),
         "paradigms": {row["group"]: row["accuracy"] for row in paradigms},
         "ties": int((likely[:, 0] == likely[:, 1]).sum()),
     }
