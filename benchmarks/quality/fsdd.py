@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from report import report
+from torch.nn.functional import ctc_loss
 
 from elman.data.audio import read_sound
 from elman.models import Transcriber
-from elman.models.ctc import beam_search
 from elman.training.metrics import accuracy
 from elman.training.progress import Progress
 
@@ -63,8 +64,10 @@ def single(model: Transcriber, sounds: list[Sound]) -> list[str]:
     """The likeliest string of one digit for each clip."""
     found = []
     for heard in model.predict_proba(sounds):
-        candidates = beam_search(np.log(heard), 100, least=-np.inf)
-        found.append(next(model.classes_[1 + one.tokens[0]] for one in candidates if len(one.tokens) == 1))
+        rows = torch.from_numpy(np.log(heard))[:, None].expand(-1, 10, -1)  # (T, 10, 1 + V): against every digit
+        digits = torch.arange(1, 11)[:, None]
+        lengths = torch.full((10,), len(heard)), torch.ones(10, dtype=torch.long)
+        found.append(model.classes_[1 + int(ctc_loss(rows, digits, *lengths, reduction="none").argmin())])
     return found
 
 
