@@ -26,30 +26,35 @@ class Backward:
     """Of what leaves the layer, as `Trace.given`."""
 
 
-def backward(loss: Tensor, recordings: Sequence[Recording]) -> tuple[list[list[Tensor]], list[list[Backward]]]:
-    """(gradients of every call's input, of every trace) for each recording, by one backward pass."""
+def backward(
+    loss: Tensor, recordings: Sequence[Recording], *, weights: bool = True
+) -> tuple[list[list[Tensor]], list[list[Backward]]]:
+    """(gradients of every call's input, of every trace) for each recording, by one backward pass. weights: with what
+    the shares of the weights need."""
     traces = [trace for one in recordings for trace in one.traces]
     at: list[Tensor] = [x for one in recordings for x in one.x]
     for trace in traces:
         states = zip(*(trace.new_states(t) for t in range(len(trace.x))))
         at += [state for every in states for state in every]
-        at += [values[position] for position in _learnt(trace) for values in trace.values]
+        at += [values[position] for position in _learnt(trace, weights) for values in trace.values]
         at += [tensor for *_, tensor in trace.given]
     found = iter(gradients(loss, at))
     inputs = [list(islice(found, len(one.x))) for one in recordings]
-    of_traces = iter([_taken(trace, found) for trace in traces])
+    of_traces = iter([_taken(trace, found, weights) for trace in traces])
     return inputs, [list(islice(of_traces, len(one.traces))) for one in recordings]
 
 
-def _taken(trace: Trace, found: Iterator[Tensor]) -> Backward:
+def _taken(trace: Trace, found: Iterator[Tensor], weights: bool) -> Backward:
     steps = len(trace.x)
     states = [list(islice(found, steps)) for _ in trace.part.program.states]
-    nodes = {position: list(islice(found, steps)) for position in _learnt(trace)}
+    nodes = {position: list(islice(found, steps)) for position in _learnt(trace, weights)}
     return Backward(states, nodes, list(islice(found, len(trace.given))))
 
 
-def _learnt(trace: Trace) -> list[int]:
+def _learnt(trace: Trace, weights: bool) -> list[int]:
     """The nodes that have weights."""
+    if not weights:
+        return []
     return [p for p, node in enumerate(trace.part.program.nodes) if node.op in ("affine", "parameter")]
 
 

@@ -16,6 +16,7 @@ from elman.diagnosis.figures import Layer, Network
 from elman.diagnosis.flow import Backward, backward, flow, input_flow
 from elman.diagnosis.jacobian import lyapunov, spectra
 from elman.diagnosis.memory import memory
+from elman.diagnosis.places import evenly
 from elman.diagnosis.recurrent import matrices
 from elman.diagnosis.report import Report
 from elman.diagnosis.sensitivity import sensitivity
@@ -159,7 +160,7 @@ def _network(
     longest = lengths.argsort(descending=True, stable=True)
     rows, shown = longest[: own.sequences], longest[: own.shown]
     layers = tuple(_layer(trace, back, rows, shown, own, generator) for trace, back in zip(one.traces, of))
-    steps = _evenly(own.ends, int(lengths.max()))
+    steps = evenly(own.ends, int(lengths.max()))
     return Network(
         one.name, lengths.numpy(), shown.numpy(), tuple(tuple(symbols[b]) for b in shown) if symbols else (),
         input_flow(one, came), sensitivity(one, rows, steps, own.vectors, generator), layers,
@@ -174,8 +175,8 @@ def _layer(
     places = [(trace.chain[p], int(b)) for p in there for k, b in enumerate(rows) if running[trace.chain[p], k]]
     return Layer(
         trace.layer, trace.part.direction, trace.part.program.name, trace.part.state_sizes[0], flow(trace, back),
-        memory(trace, rows, [there[i] for i in _evenly(own.ends, len(there))], own.vectors, generator),
-        matrices(trace.part), spectra(trace, [places[i] for i in _evenly(own.places, len(places))]),
+        memory(trace, rows, [there[i] for i in evenly(own.ends, len(there))], own.vectors, generator),
+        matrices(trace.part), spectra(trace, [places[i] for i in evenly(own.places, len(places))]),
         lyapunov(trace, rows, own.exponents, generator), activity(trace, shown),
     )  # fmt: skip
 
@@ -184,8 +185,3 @@ def _sampling(one: Recording, batch: int) -> Sampling:
     """Everything of a small network, a part of a large one."""
     states = max(sum(trace.part.state_sizes) for trace in one.traces)
     return Sampling.whole() if len(one.traces[0].x) * batch * states**2 <= SMALL else Sampling()
-
-
-def _evenly(count: int, of: int) -> list[int]:
-    """Up to `count` numbers below `of`, evenly spaced, the last of them and the first."""
-    return sorted({int(i) for i in np.linspace(of - 1, 0, min(count, of)).round()})

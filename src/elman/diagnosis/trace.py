@@ -171,14 +171,15 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def recording(module: nn.Module) -> Iterator[list[Recording]]:
-    """While it is open, a call of `module` is written down, one Recording for each `Recurrent` inside."""
+def recording(module: nn.Module, *, exact: bool = True) -> Iterator[list[Recording]]:
+    """While it is open, a call of `module` is written down, one Recording for each `Recurrent` inside. exact: in
+    float64, where the device has it."""
     with ExitStack() as stack:
         found = []
         for name, layer in module.named_modules():
             if isinstance(layer, Recurrent):
-                device = next(layer.parameters()).device
-                own = Recording(name, layer, torch.float32 if device.type == "mps" else torch.float64)
+                like = next(layer.parameters())
+                own = Recording(name, layer, torch.float64 if exact and like.device.type != "mps" else like.dtype)
                 stack.callback(layer.__dict__.pop, "run")
                 layer.run = own.run  # in the instance: the class keeps its own
                 stack.callback(layer.register_forward_pre_hook(own.enter, with_kwargs=True).remove)

@@ -39,11 +39,6 @@ class Case:
         assert self.value is not None
         return self.value
 
-    @property
-    def norms(self) -> Sequence[float]:
-        """Gradient norms of the training, or of this batch alone."""
-        return self.training.get("gradient_norms") or [self.gradient_norm]
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -135,8 +130,7 @@ def _dead(case: Case) -> float:
 
 
 def _clipped(case: Case) -> float:
-    clip = case.training.get("clip_norm")
-    return math.nan if clip is None else float(np.mean([norm > clip for norm in case.norms]))
+    return float(case.training.get("clipped", math.nan))
 
 
 def _cut(case: Case) -> float:
@@ -183,10 +177,9 @@ def _revive(case: Case) -> tuple[str, dict[str, Any]]:
 
 
 def _clip_less(case: Case) -> tuple[str, dict[str, Any]]:
-    typical = float(f"{np.median(case.norms):.2g}") * 2
-    return f"raise clip_norm to {typical:g}, twice the median norm, so that it cuts outliers alone", {
-        "clip_norm": typical
-    }
+    more = max(2 * float(f"{case.gradient_norm:.2g}"), 2 * float(case.training.get("clip_norm") or 0.0))
+    text = f"raise clip_norm to {more:g}, so that it cuts outliers alone; here the gradient's norm is"
+    return f"{text} {case.gradient_norm:.3g}", {"clip_norm": more}
 
 
 def _cut_later(case: Case) -> tuple[str, dict[str, Any]]:
@@ -194,7 +187,7 @@ def _cut_later(case: Case) -> tuple[str, dict[str, Any]]:
     return f"raise bptt to {steps}, so that the gradient reaches as far as the state", {"bptt": steps}
 
 
-VANISHING, EXPLODING, SATURATED, DEAD, CLIPPED = 0.25, 100.0, 0.5, 0.1, 0.95
+VANISHING, EXPLODING, SATURATED, DEAD, CLIPPED = 0.25, 100.0, 0.75, 0.1, 0.95
 
 RULES = (
     Rule(
@@ -223,9 +216,9 @@ RULES = (
         _revive,
     ),
     Rule(
-        "clipping", "share of gradient norms above clip_norm", "training", _clipped, CLIPPED, True,
-        lambda case, value: f"clipping acts on {value:.0%} of the steps: the gradient norm is "
-        f"{np.median(case.norms):.3g} in the median and clip_norm is {case.training['clip_norm']:g}",
+        "clipping", "share of the steps whose gradient was scaled down", "training", _clipped, CLIPPED, True,
+        lambda case, value: f"clipping acted on {value:.0%} of the steps of the training: its gradients had a direction "
+        "but all one length",
         _clip_less,
     ),
     Rule(
