@@ -224,4 +224,22 @@ def test_activity_is_counted_by_hand() -> None:
             close(one.low, (flat < -0.95).mean(0))
             close(one.slope, (1 - flat**2).mean(0))
             assert one.steepest == 1.0
-    assert [one.name for one in report.layers[0].activity if one.keeps == "high"] == ["f"]
+    assert found["o"].saturated == pytest.approx((found["o"].low + found["o"].high).mean())
+    assert found["f"].saturated == pytest.approx(found["f"].low.mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("lstm", {"i": "low", "f": "high"}),
+        ("lstm_1997", {"i": "low"}),
+        ("lstm_coupled", {"f": "high"}),
+        ("gru", {"z": "high"}),
+        ("gru_reset_before", {"u": "low"}),
+        ("rnn", {}),
+    ],
+)
+def test_the_ends_that_keep_the_state(name: str, wanted: dict[str, str]) -> None:
+    report = elman.diagnose(Recurrent(name, 2, 3), torch.randn(4, 2, 2))
+    ends = {one.name: one.keeps for one in report.layers[0].activity if one.kind == "sigmoid"}
+    assert {gate: end for gate, end in ends.items() if end} == wanted

@@ -122,9 +122,17 @@ class Activity:
     dead: Integers
     """Units whose variance is below 1e-6."""
     keeps: str
-    """"high" (or "low"): the end at which this gate hands the old state on, so that standing there is memory."""
+    """"high" or "low": the end at which this gate leaves the old state as it is, so that standing there is memory."""
     values: Singles
     """(T, S, H) of the sequences shown; NaN beyond a length."""
+
+    @property
+    def saturated(self) -> float:
+        """The share of values near an end, but for the end that keeps the state; NaN for a value without two ends."""
+        if self.kind not in ("sigmoid", "tanh"):
+            return float("nan")
+        ends = {"low": self.low, "high": self.high}
+        return float(sum(share.mean() for end, share in ends.items() if end != self.keeps))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from elman.compiler.ir import Program
+from elman.compiler.regularise import carriers
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu")
 
@@ -43,15 +44,23 @@ def named_values(program: Program) -> dict[str, int]:
 
 
 def keeping_end(program: Program, position: int) -> str:
-    """ "high" where the value multiplies an old state as it is, "low" where 1 minus it does, "" where neither."""
+    """The end at which a gate leaves the old state as it is: "high" where it multiplies the state, "low" where 1 minus
+    it does, or where it multiplies what is added to the state; "" for any other value."""
     nodes = program.nodes
     one = {p for p, node in enumerate(nodes) if node.op == "constant" and node.value == 1}
     one |= {p for p, node in enumerate(nodes) if node.op == "spread" and node.args[0] in one}
     rest = {p for p, node in enumerate(nodes) if node.op == "sub" and node.args[0] in one and node.args[1] == position}
-    for node in nodes:
-        if node.op == "mul" and any(nodes[a].op == "state" for a in node.args):
+    read = {a for node in nodes if node.op == "affine" for a in node.args}
+    carried = set(carriers(program)) - read | {p for p, node in enumerate(nodes) if node.op == "state"}
+    for p, node in enumerate(nodes):
+        if node.op == "mul" and p in carried and any(nodes[a].op == "state" for a in node.args):
             if position in node.args:
                 return "high"
             if rest & set(node.args):
+                return "low"
+    for node in nodes:
+        if node.op == "add" and carried & set(node.args):
+            added = (nodes[a] for a in node.args if nodes[a].op == "mul" and a not in carried)
+            if any(position in term.args for term in added):
                 return "low"
     return ""

@@ -49,9 +49,8 @@ class Report:
     def from_json(text: bytes | str | Path) -> Report:
         """The report of a JSON text or file. Raises DataError for one that is none."""
         try:
-            found = msgspec.json.decode(
-                text.read_bytes() if isinstance(text, Path) else text, type=Report, dec_hook=_array
-            )
+            plain = msgspec.json.decode(text.read_bytes() if isinstance(text, Path) else text)
+            found = msgspec.convert(_filled(plain), Report, dec_hook=_array)
         except OSError as error:
             raise DataError(f"the report {error.filename} cannot be read: {error.strerror}") from None
         except (msgspec.MsgspecError, UnicodeError, ValueError, TypeError, RecursionError) as error:
@@ -83,6 +82,16 @@ def _plain(array: Any) -> Any:
     return array.tolist()
 
 
+def _filled(plain: Any) -> Any:
+    """The numbers of a report that JSON has as null are NaN again; those inside arrays follow in `_array`."""
+    if isinstance(plain, dict):
+        as_is = ("training", "change")
+        return {k: v if k in as_is else math.nan if v is None else _filled(v) for k, v in plain.items()}
+    if isinstance(plain, list) and plain and isinstance(plain[0], dict):
+        return [_filled(one) for one in plain]
+    return plain
+
+
 def _array(kind: Any, value: Any) -> Any:
     dtype = kind.__args__[1].__args__[0]
     return np.array(value, dtype)
@@ -98,8 +107,7 @@ def _title(network: Network) -> str:
 def _row(layer: Layer) -> tuple[str, ...]:
     flow = next(iter(layer.flow.states.values())).mean
     known = flow[~np.isnan(flow)]
-    gates = [one for one in layer.activity if one.kind in ("sigmoid", "tanh")]
-    full = max(((one.low + one.high).mean() for one in gates), default=math.nan)
+    full = max((one.saturated for one in layer.activity if not math.isnan(one.saturated)), default=math.nan)
     dead = max((len(one.dead) for one in layer.activity if one.state), default=0)
     return (
         f"{layer.number} {layer.direction}",

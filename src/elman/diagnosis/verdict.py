@@ -117,11 +117,7 @@ def _growth(case: Case) -> float:
 
 
 def _saturated(case: Case) -> float:
-    one = case.one
-    if one.kind not in ("sigmoid", "tanh"):
-        return math.nan
-    ends = {"low": one.low, "high": one.high}
-    return float(sum(share.mean() for end, share in ends.items() if end != one.keeps))
+    return case.one.saturated
 
 
 def _dead(case: Case) -> float:
@@ -217,8 +213,7 @@ RULES = (
     ),
     Rule(
         "clipping", "share of the steps whose gradient was scaled down", "training", _clipped, CLIPPED, True,
-        lambda case, value: f"clipping acted on {value:.0%} of the steps of the training: its gradients had a direction "
-        "but all one length",
+        lambda case, value: f"clipping acted on {value:.0%} of the steps: all gradients had one length",
         _clip_less,
     ),
     Rule(
