@@ -17,9 +17,10 @@ from elman.diagnosis import Report, Sampling
 from elman.nn import Recurrent, step_gradients
 from elman.nn.recurrent import State
 
-T, B, INPUT, H = 5, 2, 2, 3
+T, B, INPUT, HIDDEN = 5, 2, 2, 3
 LENGTHS = [5, 0, 3]
 WHOLE = Sampling.whole(shown=2)
+LEAST = Sampling(sequences=1, ends=1, vectors=1, places=1, exponents=1)
 
 
 def loss(output: Tensor, state: State) -> Tensor:
@@ -35,7 +36,7 @@ def close(found: Any, wanted: Any, tolerance: float = 1e-9) -> None:
 def single(name: str) -> tuple[Recurrent, Tensor, Report]:
     """One layer, whole sequences."""
     torch.manual_seed(3)
-    layer = Recurrent(name, INPUT, H, dtype=torch.float64)
+    layer = Recurrent(name, INPUT, HIDDEN, dtype=torch.float64)
     with torch.no_grad():
         for weight in layer.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
@@ -91,9 +92,9 @@ def test_the_flow_is_autograds(name: str) -> None:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_shares_sum_to_the_gradient_in_ragged_stacks(name: str) -> None:
-    layer = Recurrent(name, INPUT, H, 2, bidirectional=True, residual=True, dtype=torch.float64)
+    layer = Recurrent(name, INPUT, HIDDEN, 2, bidirectional=True, residual=True, dtype=torch.float64)
     x = torch.randn(T, 3, INPUT, dtype=torch.float64)
-    report = elman.diagnose(layer, x, loss=loss, lengths=LENGTHS)
+    report = elman.diagnose(layer, x, loss=loss, lengths=LENGTHS, sampling=LEAST)
     own = x.clone().requires_grad_()
     loss(*layer(own, lengths=LENGTHS)).backward()
     assert own.grad is not None
@@ -157,9 +158,10 @@ def test_the_exponents_are_those_of_qr(name: str) -> None:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_sensitivity_is_autograds_in_ragged_stacks(name: str) -> None:
-    layer = Recurrent(name, INPUT, H, 2, bidirectional=True, dtype=torch.float64)
+    layer = Recurrent(name, INPUT, HIDDEN, 2, bidirectional=True, dtype=torch.float64)
     x = torch.randn(T, 3, INPUT, dtype=torch.float64)
-    found = elman.diagnose(layer, x, lengths=LENGTHS).networks[0].sensitivity
+    every = Sampling(sequences=3, ends=T, vectors=2 * HIDDEN, places=1, exponents=1)
+    found = elman.diagnose(layer, x, lengths=LENGTHS, sampling=every).networks[0].sensitivity
     whole = torch.autograd.functional.jacobian(lambda own: layer(own, lengths=LENGTHS)[0], x)  # (T, B, 2H, T, B, INPUT)
     norms = torch.stack([whole[:, b, :, :, b].square().sum((1, 3)).sqrt() for b in range(3)], -1)  # (T, T, B)
     running = torch.tensor([[n > t for n in LENGTHS] for t in range(T)])
@@ -209,7 +211,7 @@ def test_activity_is_counted_by_hand() -> None:
     assert set(found) == {*gates, "tanh(c)"}
     for name, values in gates.items():
         one = found[name]
-        flat = values.reshape(-1, H)
+        flat = values.reshape(-1, HIDDEN)
         close(one.mean, flat.mean(0))
         close(one.variance, flat.var(0))
         close(one.values, values.astype(np.float32))

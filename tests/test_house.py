@@ -335,6 +335,7 @@ PAGES = (
     "bench",
     "model-file",
     "decisions",
+    "diagnose",
 )
 
 

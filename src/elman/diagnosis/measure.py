@@ -34,9 +34,9 @@ SMALL = 1 << 15
 class Sampling:
     """How much is looked at; what there is less of is taken whole."""
 
-    sequences: int = 4
+    sequences: int = 3
     """For memory, sensitivity and Lyapunov exponents, the longest of the batch."""
-    ends: int = 20
+    ends: int = 16
     """Steps at which the output is asked what it hangs on."""
     vectors: int = 4
     """Random vectors at each of them."""
