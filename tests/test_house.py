@@ -30,8 +30,9 @@ FLOORS: dict[str, set[str]] = {
     "bench": {"compiler", "cells", "nn", "engine"},
     "data": set(),
     "runtime": {"compiler", "engine"},
-    "training": {"compiler", "cells", "nn", "data", "runtime"},
-    "models": {"compiler", "cells", "nn", "data", "runtime", "training"},
+    "diagnosis": {"compiler", "cells", "nn", "data", "runtime"},
+    "training": {"compiler", "cells", "nn", "data", "runtime", "diagnosis"},
+    "models": {"compiler", "cells", "nn", "data", "runtime", "diagnosis", "training"},
 }
 FLOORS["cli"] = set(FLOORS)
 FLOORS["__main__"] = {"cli"}
@@ -39,7 +40,7 @@ FLOORS[""] = {*FLOORS, "cli"}  # elman/__init__.py: the lazy doors
 
 # Libraries that not every floor may load: (where at module level, where else inside a function).
 LIBRARIES: dict[str, tuple[set[str], set[str]]] = {
-    "torch": ({"nn", "bench", "training", "models"}, {"compiler", "cells", "cli", ""}),
+    "torch": ({"nn", "bench", "diagnosis", "training", "models"}, {"compiler", "cells", "cli", ""}),
     "rich": ({"training", "cli"}, {"models"}),
     "cyclopts": ({"cli"}, set()),
     "matplotlib": (set(), {"training", "cli"}),
@@ -334,6 +335,7 @@ PAGES = (
     "bench",
     "model-file",
     "decisions",
+    "diagnose",
 )
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elman import cells as cells
     from elman import data as data
+    from elman import diagnosis as diagnosis
     from elman import models as models
     from elman import nn as nn
     from elman import runtime as runtime
     from elman import training as training
     from elman.cells import cell as cell
+    from elman.diagnosis import diagnose as diagnose
     from elman.models import EncoderDecoder as EncoderDecoder
     from elman.models import LanguageModel as LanguageModel
     from elman.models import SequenceClassifier as SequenceClassifier
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("cells", "data", "models", "nn", "runtime", "training")
+_PACKAGES = ("cells", "data", "diagnosis", "models", "nn", "runtime", "training")
 _HOME = {
     "EncoderDecoder": "models",
     "LanguageModel": "models",
@@ -36,13 +38,15 @@ _HOME = {
     "SequenceTagger": "models",
     "Transcriber": "models",
     "cell": "cells",
+    "diagnose": "diagnosis",
     "explain": "nn",
     "load": "models",
 }
 
 __all__ = [
     "EncoderDecoder", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "Transcriber",
-    "__version__", "cell", "cells", "data", "explain", "load", "models", "nn", "runtime", "training",
+    "__version__", "cell", "cells", "data", "diagnose", "diagnosis", "explain", "load", "models", "nn", "runtime",
+    "training",
 ]  # fmt: skip
 
 

@@ -68,6 +68,7 @@ def build() -> App:
             predict,
             "use",
         ),
+        ("diagnose", "See what happens to the gradient inside a model.", [MODEL, DATA], options.DIAGNOSE, "diagnose"),
         ("generate", "Let a language model write, as it draws.", [MODEL], options.GENERATE, "use"),
         ("info", "Tell what a model file holds, with its equations.", [MODEL], (options.JSON,), "use"),
         (

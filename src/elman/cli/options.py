@@ -117,6 +117,13 @@ THREADS = TRAIN[3]
 JSON = Option("json", "bool", False, RUN, "Print one JSON object")
 PROBE = Option("probe", "str | None", None, RUN, "Judge its grammar: agreement (verbs), or blimp (minimal pairs)")
 EVALUATE = (*COLUMNS, *READING, *MADE, SEED, THREADS, PROBE, JSON)
+DIAGNOSE = (
+    *COLUMNS, *READING, *MADE,
+    Option("sequences", "int", 16, RUN, "Look at so many sequences of the data"),
+    Option("steps", "int", 256, RUN, "Of a text: so many steps of each"),
+    Option("json", "str | None", None, RUN, "Write all the numbers to this file, as JSON"),
+    SEED, THREADS,
+)  # fmt: skip
 PREDICT = (
     COLUMNS[0], *READING, *MADE, SEED,
     Option("out", "str | None", None, RUN, "Write to this file, whole or not at all, instead of standard output"),

@@ -20,7 +20,7 @@ Chosen = Mapping[str, Any]
 
 def evaluate(path: str, source: str, chosen: Chosen) -> None:
     """Print the figures of a model on labelled data."""
-    model, task = _loaded(path, chosen)
+    model, task = loaded(path, chosen)
     if (name := chosen.get("probe")) is not None:
         from elman.models.probes import probe
 
@@ -37,7 +37,7 @@ def evaluate(path: str, source: str, chosen: Chosen) -> None:
 
 def predict(path: str, source: str, chosen: Chosen) -> None:
     """Write one JSON object a record to standard output, or to the file --out, whole or not at all."""
-    model, task = _loaded(path, chosen)
+    model, task = loaded(path, chosen)
     records = task.predict(model, source, Reading.of(chosen), chosen)
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     if (out := chosen.get("out")) is None:
@@ -50,7 +50,7 @@ def predict(path: str, source: str, chosen: Chosen) -> None:
     write_atomically(out, [line.encode() for line in lines])
 
 
-def _loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
+def loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
     """The model, which reads the columns that were chosen, and its task. Raises OptionError for options of others."""
     from elman.cli.train import set_machine
     from elman.models import load

@@ -113,6 +113,7 @@ class SequenceClassifier(ClassifierOptions, SequenceEstimator):
     def _restore(self, doc: Document) -> None:
         self.class_weight = _weights(self.class_weight)
         self.labels_ = vocabulary_from(doc, "labels")
+        self._class_weights = None  # they belong to training, and "balanced" ones to its data
         super()._restore(doc)
 
 

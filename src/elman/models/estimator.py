@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import elman
 from elman import cells
 from elman.cells import TracedCell
+from elman.diagnosis import Probe
 from elman.errors import DataError, ElmanError, ModelFileError, OptionError, did_you_mean
 from elman.models import restoring
 from elman.models.options import REGULARISERS, EstimatorOptions, fields
@@ -139,6 +140,27 @@ class Estimator(EstimatorOptions, ABC):
         finally:
             self.module_.eval()  # also after Ctrl-C or a loss that is NaN
         return self.summary_
+
+    # -- diagnosis -----------------------------------------------------------------------------------------------------
+    def probe(self, X: Any, y: Any = None, *, sequences: int = 16, steps: int = 256) -> Probe:
+        """Up to so many sequences of the data, and steps of a text, with the loss on them: what `elman.diagnose`
+        looks at. The data as `evaluate` takes them."""
+        self._need_fit()
+        loss, symbols = self._sample(X, y, sequences, steps)
+        training = {"clip_norm": self.clip_norm, "lr": self.lr, **self._truncation()}
+        if "summary_" in self.__dict__:
+            training["clipped"] = self.summary_.clipped
+        return Probe(self.module_, loss, {"recurrent": symbols}, training, type(self).__name__)
+
+    def _sample(
+        self, X: Any, y: Any, sequences: int, steps: int
+    ) -> tuple[Callable[[], Tensor], Sequence[Sequence[str]]]:
+        """(the loss on the first sequences of the data, what stands at each step of each of them)."""
+        raise OptionError(f"a {type(self).__name__} cannot be diagnosed yet; diagnose its module_ with a loss of yours")
+
+    def _truncation(self) -> dict[str, Any]:
+        """After how many steps training cuts the gradient, where it does: {"bptt": steps}."""
+        return {}
 
     def _seeded(self) -> Any:
         """A context in which fresh weights depend on the seed alone, and the global generator is left as it was."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -303,6 +303,24 @@ class LanguageModel(LanguageModelOptions, Estimator):
                 return
             yield v.tokens[token]
             logits, state = self.module_(torch.tensor([[token]], device=self._weight.device), state)
+
+    def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[list[str]]]:
+        """The beginnings of parallel streams of the text."""
+        stream = self._encode([d for d in self._documents(X) if d])
+        if len(stream) < 3:
+            raise DataError("the text to diagnose is empty")
+        rows = max(1, min(sequences, (len(stream) - 1) // steps))
+        inputs, targets = streams(stream[:-1], rows)[:steps], streams(self._targets(stream), rows)[:steps]
+
+        def loss() -> Tensor:
+            logits, _ = self.module_(as_tensor(inputs, self._weight))
+            expected = as_tensor(targets, self._weight).flatten()
+            return nn.functional.cross_entropy(logits.flatten(0, 1), expected, ignore_index=IGNORED)
+
+        return loss, [[self.vocabulary_.tokens[i] for i in row] for row in inputs.T]
+
+    def _truncation(self) -> dict[str, Any]:
+        return {"bptt": self._reach}
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:

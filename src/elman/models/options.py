@@ -61,6 +61,7 @@ class EstimatorOptions:
     checkpoint_seconds: float = option(60.0, TRAINING, "Save a checkpoint at least this often")
     checkpoint_steps: int | None = option(None, TRAINING, "Save a checkpoint every so many steps as well")
     validate_every: int | None = option(None, TRAINING, "Steps between validations; none: after every epoch")
+    diagnose: int | None = option(None, TRAINING, "Steps between two looks at the gradient through time; none: never")
     valid_fraction: float = option(0.1, DATA, "Share held out for validation where --valid is not given")
     device: str = option("cpu", TRAINING, "Where to compute: cpu, cuda, ...")
 

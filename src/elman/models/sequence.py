@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -310,6 +310,14 @@ class SequenceEstimator(SequenceOptions, Estimator):
         inputs, targets, where = self._pairs(X, y)
         rows = self._rows(self._sequences(inputs, where, self._channels))
         return self._figures(rows, self._numbers(targets, where))
+
+    def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
+        inputs, targets, where = self._pairs(X, y)
+        chosen = self._sequences(inputs[:sequences], where, self._channels)
+        numbers = self._numbers(targets[:sequences], where)
+        trainee = _Trainee(self, self._rows(chosen), numbers, [], numbers[:0])
+        symbols = [] if self.vocabulary_ is None else chosen
+        return lambda: trainee.loss(np.arange(len(chosen)), None)[0], symbols
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -293,6 +293,12 @@ class SequenceTagger(TaggerOptions, Estimator):
             spans = span_f1(*([self.tags_.decode(own) for own in tags] for tags in (numbers, guessed)))
             figures |= {name: float(spans[name]) for name in ("precision", "recall", "f1")}
         return figures
+
+    def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], Sentences]:
+        sentences, tags, where = self._pairs(X, y)
+        chosen, numbers = with_words(sentences[:sequences], self._numbers(tags[:sequences], where))
+        trainee = _Trainee(self, chosen, numbers, [], [])
+        return lambda: trainee.loss(np.arange(len(chosen)), None)[0], chosen
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:

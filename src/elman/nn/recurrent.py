@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -127,6 +127,9 @@ class Recurrent(nn.Module):
     New weights: Glorot for inputs, orthogonal for states, one bias a map, 0, but 1 for a forget gate (`elman.nn.init`).
     """
 
+    run: Callable[..., tuple[list[Tensor], list[Tensor]]] = staticmethod(op.run)
+    """Computes one layer in one direction; `elman.diagnosis` puts in its place what also writes down every value."""
+
     def __init__(
         self,
         cell: AnyCell | Sequence[AnyCell],
@@ -224,7 +227,7 @@ class Recurrent(nn.Module):
             for part in layer.parts(masked=noise is not None):
                 own = None if noise is None else noise.part(len(final))
                 seen, weights = (came, part.weights) if own is None else self._dropped(part, came, own)
-                sequences, last = op.run(
+                sequences, last = self.run(
                     part.program, weights, seen, first[len(final)], fused=part.fused, lengths=steps, noise=own,
                     reverse=part.direction == "backward", backend=self.backend, every_state=every_state,
                     checkpoint_every=self.checkpoint_every, cell=part.cell, sizes=layer.sizes,
@@ -254,7 +257,12 @@ class Recurrent(nn.Module):
             return None
         if state is not None and (type(state) is not tuple or len(state) != 1 or type(state[0]) is not tuple):
             return None
-        if self.residual or self.checkpoint_every is not None or self.backend not in op.NATIVE:
+        if (
+            self.residual
+            or self.checkpoint_every is not None
+            or self.backend not in op.NATIVE
+            or "run" in self.__dict__
+        ):
             return None
         if self.training and self.regularisers.noisy:
             return None

@@ -22,6 +22,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 from elman.errors import ModelFileError, TrainingError
 from elman.training.keeper import Keeper, Learner, identity
 from elman.training.metrics import bits
+from elman.training.observer import Observer
 from elman.training.optimisers import averaged, learning_rate, make_optimizer, set_rate
 from elman.training.options import Summary, TrainingOptions
 from elman.training.pace import Pace, share_done
@@ -165,6 +166,7 @@ class _Run:
         self.batches = 0  # in the epoch at hand
         self.rate = math.nan
         self.unsaved, self.saved_step, self.saved_seconds, self.shown = not at.step, at.step, at.seconds, at.seconds
+        self.observer = None if options.diagnose is None else self._observer(options.diagnose)
 
     def go(self, interrupt: _Interrupt) -> Summary:
         """Train until there is a reason to stop; what it came to."""
@@ -193,6 +195,8 @@ class _Run:
             self._step(batches[index])
             at.seconds = self.pace.now()
             ended = at.batch == self.batches
+            if self.observer is not None and self.observer.due(at.step, at.seconds):
+                self._observe(self.observer)
             why = self._why_stop(ended)
             check = bool(why) or (ended if options.validate_every is None else at.step % options.validate_every == 0)
             if check or ended or at.batch % every == 0:
@@ -241,7 +245,8 @@ class _Run:
         norm = total.item()
         if not math.isfinite(norm):
             self._fail(f"the gradient norm is {norm} at step {at.step + 1}, where the loss is {value:.6g}")
-        if options.clip_norm is not None and norm + 1e-6 > options.clip_norm:  # otherwise it would multiply by 1
+        clipped = options.clip_norm is not None and norm + 1e-6 > options.clip_norm  # otherwise it would multiply by 1
+        if clipped and options.clip_norm is not None:
             clip_grads_with_norm_(learner.parameters, options.clip_norm, total)
         if options.clip_value is not None:
             clip_grad_value_(learner.parameters, options.clip_value)
@@ -249,8 +254,24 @@ class _Run:
         for parameter in learner.parameters:
             parameter.grad = None
         self.unsaved = True
-        at.count(value, units, norm)
+        at.count(value, units, norm, clipped)
         self.pace.step(value, units, norm)
+
+    def _observer(self, every: int) -> Observer:
+        """What looks at the gradient inside the network, on the first batch of the first epoch."""
+        with preserved_random(self.learner.device):
+            first = self.trainee.epoch(0)[0]
+        return Observer(self.trainee.module, lambda: self.trainee.loss(first, None)[0], every)
+
+    def _observe(self, observer: Observer) -> None:
+        """A line of the log about it; the time is not that of the steps."""
+        began = self.pace.now()
+        if found := observer.look(self.at.step, self.learner.device):
+            self.keeper.log.write({"step": self.at.step, "diagnosis": found})
+        self.at.seconds = self.pace.now()
+        self.at.line_seconds += self.at.seconds - began
+        self.pace.pause(self.at.seconds - began)
+        self.pace.memory = observer.memory
 
     def _why_stop(self, ended: bool = False) -> str:
         """Why to stop here; `ended`: the epoch is done, but not counted yet."""
@@ -364,4 +385,4 @@ class _Run:
         set_module_tensors(module, final, "the best weights")
         last = dict(at.last) if at.train_loss is None else {"train_loss": at.train_loss, **at.last}
         best_step = at.best_step if at.best else at.step
-        return Summary(at.step, at.epoch, at.seconds, dict(at.best), best_step, last, why)
+        return Summary(at.step, at.epoch, at.seconds, dict(at.best), best_step, last, why, at.clipped / max(1, at.step))

@@ -11,8 +11,8 @@ from elman.errors import OptionError, did_you_mean
 
 OPTIMIZERS = ("sgd", "momentum", "rmsprop", "adam", "adamw", "asgd")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
-UNBOUND = ("epochs", "max_seconds", "checkpoint_seconds", "checkpoint_steps")
-"""Options that may differ when a run is resumed: how long it goes on, and how often it is saved."""
+UNBOUND = ("epochs", "max_seconds", "checkpoint_seconds", "checkpoint_steps", "diagnose")
+"""Options that may differ when a run is resumed: how long it goes on, how often it is saved and looked at."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class TrainingOptions:
     patience: stop after this many validations in a row without improvement.
     checkpoint_seconds, checkpoint_steps: save at least this often; neither changes the numbers.
     validate_every: steps between validations (None: at the end of each epoch).
+    diagnose: steps between two looks at the gradient through time, on a fixed batch (None: never); it waits where they
+    would take more than a twentieth of the time, and does not change the numbers.
     """
 
     epochs: int = 10
@@ -47,6 +49,7 @@ class TrainingOptions:
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
     validate_every: int | None = None
+    diagnose: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
@@ -73,6 +76,8 @@ class Summary:
     best_step: int = 0
     last: dict[str, float] = field(default_factory=dict)
     stopped: str = "epochs"
+    clipped: float = 0.0
+    """The share of the steps whose gradient was scaled down to clip_norm."""
 
 
 def _is_number(value: Any, kinds: tuple[type, ...]) -> bool:
@@ -102,4 +107,5 @@ _RULES: dict[str, _Rule] = {
     "checkpoint_seconds": (_REAL, False, lambda v: v >= 0, "a number of seconds, 0 or more"),
     "checkpoint_steps": ((int,), True, lambda v: v >= 1, "a whole number, 1 or more, or none"),
     "validate_every": ((int,), True, lambda v: v >= 1, "a whole number, 1 or more, or none"),
+    "diagnose": ((int,), True, lambda v: v >= 1, "a whole number of steps, 1 or more, or none"),
 }

@@ -22,6 +22,8 @@ class Pace:
         self._done: float | None = None  # the share of the run that this process found done
         self._units, self._paused = 0, 0.0
         self._loss = self._norm = math.nan
+        self.memory: int | None = None
+        """Steps that the network remembered when last looked at."""
 
     def now(self) -> float:
         """Seconds of training so far."""
@@ -62,6 +64,7 @@ class Pace:
             units_per_second=self._units / max(1e-9, here - self._paused),
             seconds=seconds,
             seconds_left=min(lefts) if lefts else None,
+            memory=self.memory,
         )
 
 

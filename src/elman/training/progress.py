@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Report:
     """How a run stands. `done`: share of the run, 0 to 1; `epoch`: from 1; `seconds`: of training, across resumes;
-    `seconds_left`: None until it can be told; loss in nats per unit; the gradient's norm before clipping."""
+    `seconds_left`: None until it can be told; loss in nats per unit; the gradient's norm before clipping; `memory`: the
+    steps that the network remembers, where that is watched."""
 
     step: int
     epoch: int
@@ -30,13 +31,15 @@ class Report:
     units_per_second: float
     seconds: float
     seconds_left: float | None
+    memory: int | None = None
 
     def figures(self) -> str:
         """The figures in one line."""
+        memory = "" if self.memory is None else f" · memory {self.memory:,} steps"
         left = "" if self.seconds_left is None else f" · {clock(self.seconds_left)} left"
         return (
             f"loss {self.loss:.4f} · {bits(self.loss):.3f} bits per {singular(self.unit)} · "
-            f"{self.units_per_second:,.0f} {self.unit}/s · gradient norm {self.gradient_norm:.3g}{left}"
+            f"{self.units_per_second:,.0f} {self.unit}/s · gradient norm {self.gradient_norm:.3g}{memory}{left}"
         )
 
 

@@ -50,9 +50,11 @@ class Position(msgspec.Struct, forbid_unknown_fields=True):
     reductions: Count = 0
     last: dict[str, float] = {}
     validated_step: int = -1
+    clipped: Count = 0  # steps whose gradient was scaled down
 
-    def count(self, loss: float, units: int, norm: float) -> None:
-        """A step was done: its mean loss per unit, its units, the norm of its gradient."""
+    def count(self, loss: float, units: int, norm: float, clipped: bool) -> None:
+        """A step was done: its mean loss per unit, its units, the norm of its gradient, whether that was scaled."""
+        self.clipped += clipped
         self.step, self.batch, self.steps = self.step + 1, self.batch + 1, self.steps + 1
         self.loss_sum, self.epoch_loss = self.loss_sum + loss * units, self.epoch_loss + loss * units
         self.units, self.epoch_units = self.units + units, self.epoch_units + units

@@ -1,0 +1,8 @@
+"""Seeing the gradient go through time: `elman.diagnose` and its report of plain numbers."""
+
+from __future__ import annotations
+
+from elman.diagnosis.measure import Probe, Sampling, diagnose
+from elman.diagnosis.report import Report
+
+__all__ = ["Probe", "Report", "Sampling", "diagnose"]
