@@ -3,7 +3,7 @@
 // Every product of the engine is C[row][column] = start + sum over terms and k of A[row][k] P[k][column], where a column
 // is a vector of L units. The order of k is the same for every tile shape, so an element's bits do not depend on it.
 #pragma once
-#include "vector.h"
+#include "ahead.h"
 
 namespace {
 
@@ -28,7 +28,8 @@ struct Columns {
 
 // `together`: the columns of P follow each other, as in packed weights.
 template <int R, int W, bool together>
-__attribute__((noinline)) void tile(const Term* term, int terms, long row, real* c, long c_row, const Columns& at) {
+__attribute__((noinline)) void tile(const Term* term, int terms, long row, real* c, long c_row, const Columns& at,
+                                    Ahead& ahead) {
     V sum[R][W];
 #pragma GCC unroll 16
     for (int w = 0; w < W; w++) {
@@ -42,16 +43,22 @@ __attribute__((noinline)) void tile(const Term* term, int terms, long row, real*
         const long a_row = term->a_row, a_k = term->a_k, p_k = together ? W * L : term->p_k, length = term->length;
         for (long segment = 0; segment < term->segments; segment++) {
             const real* a = term->a + row * a_row + segment * term->a_segment;
+            for (long left = length; left > 0; left -= STRIP) {
+                const long strip = left < STRIP ? left : STRIP;
+                const char* next = R < FETCHING ? (const char*)p : ahead.take(strip, p);
+                const char* const end = next + strip * Ahead::LINE;  // counts the values of k too: registers are scarce
 #pragma GCC unroll 1
-            for (long k = 0; k < length; k++, a += a_k, p += p_k) {
-                V b[W];
+                for (; next != end; next += Ahead::LINE, a += a_k, p += p_k) {
+                    if (R >= FETCHING) __builtin_prefetch(next, 0, 2);
+                    V b[W];
 #pragma GCC unroll 16
-                for (int w = 0; w < W; w++) b[w] = load(p + (together ? w * L : at.p[w]));
+                    for (int w = 0; w < W; w++) b[w] = load(p + (together ? w * L : at.p[w]));
 #pragma GCC unroll 16
-                for (int r = 0; r < R; r++) {
-                    const V x = all(a[r * a_row]);
+                    for (int r = 0; r < R; r++) {
+                        const V x = all(a[r * a_row]);
 #pragma GCC unroll 16
-                    for (int w = 0; w < W; w++) sum[r][w] += x * b[w];
+                        for (int w = 0; w < W; w++) sum[r][w] += x * b[w];
+                    }
                 }
             }
         }
@@ -62,7 +69,7 @@ __attribute__((noinline)) void tile(const Term* term, int terms, long row, real*
         for (int w = 0; w < W; w++) store(c + r * c_row + at.c[w], sum[r][w]);
 }
 
-typedef void (*Tile)(const Term*, int, long, real*, long, const Columns&);
+typedef void (*Tile)(const Term*, int, long, real*, long, const Columns&, Ahead&);
 
 template <int R, int W> constexpr Tile pick_tile(bool together) {
     if constexpr (R <= rows_of(W)) return together ? tile<R, W, true> : tile<R, W, false>;
@@ -95,13 +102,13 @@ Tile tile_for(int rows, int width, bool together) {
 
 // Rows `from` to `to` of one panel, in tiles as even as can be.
 void tiles(const Term* term, int terms, real* c, long c_row, const Columns& at, int width, bool together, long from,
-           long to) {
+           long to, Ahead& ahead) {
     const long most = rows_of(width), rows = to - from, count = (rows + most - 1) / most;
     if (rows <= 0) return;
     const long low = rows / count, taller = rows % count;
     for (long i = 0; i < count; i++) {
         const long now = low + (i < taller);
-        tile_for((int)now, width, together)(term, terms, from, c + from * c_row, c_row, at);
+        tile_for((int)now, width, together)(term, terms, from, c + from * c_row, c_row, at, ahead);
         from += now;
     }
 }
