@@ -138,7 +138,7 @@ class Case:
         return {"lengths": self.lengths and list(self.lengths), "reverse": self.reverse}
 
 
-# For two threads, as `share_out` in sequence.h shares work out: by rows, by units, and by units where lengths differ
+# For two threads, as `share_out` in team.h shares work out: by rows, by units, and by units where lengths differ
 BY_ROWS = Case(8, 33, (64, 64, 64))
 BY_UNITS = Case(9, 15, (130, 130, 67))
 RAGGED = Case(12, 15, (130, 130, 67), lengths=(12, 3, 12, 0, 5, 9, 12, 1, 12, 11, 12, 7, 12, 12, 12), reverse=True)

@@ -4,7 +4,7 @@ The step is cut into stages at its products (affine maps; in a backward step tra
 first takes its products of what earlier stages left in memory, then its numbers (reductions and maths on them, one
 a row), then walks over units and rows once, with everything else in registers.
 
-Where a value lies (`Place`): what the engine knows of every kind is in engine/sequence.h.
+Where a value lies (`Place`): what the engine knows of every kind is in engine/walk.h.
 
     input, old, new      a row of the input; the states before and after the step
     record               slot k of the record of the units' size: all maps' values of L units lie together, the forward

@@ -1,5 +1,7 @@
 // The engine's entry points: plans made of words, calls. Compiled once for each instruction set and number type.
-#include "sequence.h"
+#include "backward.h"
+#include "forward.h"
+#include "room.h"
 
 namespace {
 
@@ -136,8 +138,8 @@ void prepare(Team& team) {
     team.thread_sums = sums_of(team.plan, team.steps);
 }
 
-void run_forward(void* given, int me) { Walk(*(Team*)given, me).forward(); }
-void run_backward(void* given, int me) { Walk(*(Team*)given, me).backward(); }
+void run_forward(void* given, int me) { Forward(*(Team*)given, me).forward(); }
+void run_backward(void* given, int me) { Backward(*(Team*)given, me).backward(); }
 
 int run(const Plan* plan, const Steps& steps, const Call* call, void (*work)(void*, int)) {
     Team team{*plan, steps, *call, true, 1};

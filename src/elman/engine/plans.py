@@ -18,11 +18,11 @@ from elman.engine import build
 
 Words = npt.NDArray[np.int64]
 MOST, MOST_PLACES, MOST_STAGES = 32, 512, 64
-"""Maps, states, parameters, terms of a product; places; stages of a step: as in sequence.h."""
+"""Maps, states, parameters, terms of a product; places; stages of a step: as in plan.h."""
 
 
 class Call(ctypes.Structure):
-    """What a call of the engine is given: `Call` in sequence.h."""
+    """What a call of the engine is given: `Call` in plan.h."""
 
     _fields_ = [
         (name, ctypes.c_void_p if name[0] == "p" else ctypes.c_long)

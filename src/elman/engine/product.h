@@ -27,8 +27,32 @@ struct Columns {
 };
 
 // `together`: the columns of P follow each other, as in packed weights.
+// Memory that the next step will want, in pieces of neighbouring lines. A product waits for little and fetches it on its
+// way; the loops, which are short of arithmetic, would wait for it.
+struct Ahead {
+    static const long LINE = 64, MOST_PIECES = 256;
+    struct Piece { const char* at; long lines; } piece[MOST_PIECES];
+    int pieces = 0;
+    void add(const real* at, long count) {
+        if (pieces < MOST_PIECES) piece[pieces++] = {(const char*)at, (long)(count * sizeof(real) + LINE - 1) / LINE};
+    }
+    // Where the next lines are; `otherwise` where none are wanted.
+    const char* take(long lines, const real* otherwise) {
+        if (!pieces) return (const char*)otherwise;
+        Piece& last = piece[pieces - 1];
+        const char* const at = last.at;
+        last.at += lines * LINE;
+        last.lines -= lines;
+        if (last.lines <= 0) pieces--;
+        return at;
+    }
+};
+const long STRIP = 64;  // values of k for which lines are taken at once
+const int FETCHING = 3; // rows of a tile that has time for it
+
 template <int R, int W, bool together>
-__attribute__((noinline)) void tile(const Term* term, int terms, long row, real* c, long c_row, const Columns& at) {
+__attribute__((noinline)) void tile(const Term* term, int terms, long row, real* c, long c_row, const Columns& at,
+                                    Ahead& ahead) {
     V sum[R][W];
 #pragma GCC unroll 16
     for (int w = 0; w < W; w++) {
@@ -42,16 +66,22 @@ __attribute__((noinline)) void tile(const Term* term, int terms, long row, real*
         const long a_row = term->a_row, a_k = term->a_k, p_k = together ? W * L : term->p_k, length = term->length;
         for (long segment = 0; segment < term->segments; segment++) {
             const real* a = term->a + row * a_row + segment * term->a_segment;
+            for (long left = length; left > 0; left -= STRIP) {
+                const long strip = left < STRIP ? left : STRIP;
+                const char* next = R < FETCHING ? (const char*)a : ahead.take(strip, a);
+                const char* const end = next + strip * Ahead::LINE;  // counts the values of k too: registers are scarce
 #pragma GCC unroll 1
-            for (long k = 0; k < length; k++, a += a_k, p += p_k) {
-                V b[W];
+                for (; next != end; next += Ahead::LINE, a += a_k, p += p_k) {
+                    if (R >= FETCHING) __builtin_prefetch(next, 0, 2);
+                    V b[W];
 #pragma GCC unroll 16
-                for (int w = 0; w < W; w++) b[w] = load(p + (together ? w * L : at.p[w]));
+                    for (int w = 0; w < W; w++) b[w] = load(p + (together ? w * L : at.p[w]));
 #pragma GCC unroll 16
-                for (int r = 0; r < R; r++) {
-                    const V x = all(a[r * a_row]);
+                    for (int r = 0; r < R; r++) {
+                        const V x = all(a[r * a_row]);
 #pragma GCC unroll 16
-                    for (int w = 0; w < W; w++) sum[r][w] += x * b[w];
+                        for (int w = 0; w < W; w++) sum[r][w] += x * b[w];
+                    }
                 }
             }
         }
@@ -62,7 +92,7 @@ __attribute__((noinline)) void tile(const Term* term, int terms, long row, real*
         for (int w = 0; w < W; w++) store(c + r * c_row + at.c[w], sum[r][w]);
 }
 
-typedef void (*Tile)(const Term*, int, long, real*, long, const Columns&);
+typedef void (*Tile)(const Term*, int, long, real*, long, const Columns&, Ahead&);
 
 template <int R, int W> constexpr Tile pick_tile(bool together) {
     if constexpr (R <= rows_of(W)) return together ? tile<R, W, true> : tile<R, W, false>;
@@ -95,13 +125,13 @@ Tile tile_for(int rows, int width, bool together) {
 
 // Rows `from` to `to` of one panel, in tiles as even as can be.
 void tiles(const Term* term, int terms, real* c, long c_row, const Columns& at, int width, bool together, long from,
-           long to) {
+           long to, Ahead& ahead) {
     const long most = rows_of(width), rows = to - from, count = (rows + most - 1) / most;
     if (rows <= 0) return;
     const long low = rows / count, taller = rows % count;
     for (long i = 0; i < count; i++) {
         const long now = low + (i < taller);
-        tile_for((int)now, width, together)(term, terms, from, c + from * c_row, c_row, at);
+        tile_for((int)now, width, together)(term, terms, from, c + from * c_row, c_row, at, ahead);
         from += now;
     }
 }

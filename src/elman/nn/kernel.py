@@ -221,6 +221,6 @@ def block_size(kernel: Kernel, total: int, shown: int) -> int:
     """Numbers of the block that a training call keeps: records, kept numbers, the sequences that are not shown."""
     lanes, plan = kernel.planned.engine.lanes, kernel.planned.plan
     units = dict(zip(SIZES, kernel.planned.sizes))
-    # as `stride_of` in sequence.h; plain arithmetic, so that a size may be symbolic
+    # as `stride_of` in plan.h; plain arithmetic, so that a size may be symbolic
     records = [-(-units[s] // lanes) * (total * n + 8) * lanes for s, n in plan.slots.items() if n]
     return sum(records) + plan.saved * total + total * sum(kernel.units[shown:])
