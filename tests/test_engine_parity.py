@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import elman.nn
 from elman.cells import CATALOGUE, Cell, cell, tanh
+from elman.compiler.plan import plan
 from elman.errors import OptionError
 from elman.nn import Recurrent
 from engine_kit import (
@@ -64,6 +65,15 @@ def test_every_cell_on_two_threads(name: str) -> None:
         names = [f"sequence {program.states[0]}", *(f"final {name}" for name in program.states)]
         found = dict(zip(names, [*sequences, *final], strict=True))
         assert not differences(found, {name: wanted[name] for name in names}), case
+
+
+def test_a_sum_of_products_and_more_is_one_product() -> None:
+    """The gradient of the old state, of the maps and of what goes past them: the product is added to what lies there."""
+    for name in ("gru", "janet", "gru_layer_norm"):
+        *_, last = plan(EVERY[name], False).backward.stages
+        (product,) = last.products
+        assert product.ready == (True,), name
+        assert not last.loops, name
 
 
 def test_no_thread_runs_ahead_of_the_others() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
 
 from elman.compiler.ir import REDUCTIONS, Program, Size
 from elman.compiler.stages import KINDS, Loop, Place, Product, Stage
@@ -141,3 +144,27 @@ class Lowering:
                 found |= dict.fromkeys(place for place, _ in [*loop.stores, *loop.sums])
         # In an order of their own: printed loops serve plans of both kinds.
         return sorted(found | dict.fromkeys(more), key=lambda p: (KINDS.index(p.kind), p.size, p.index))
+
+
+def products_first(program: Program) -> Program:
+    """Sums of transposed maps and other values, ordered so that the maps come first: these become one product."""
+    nodes = list(program.nodes)
+    uses = Counter([a for node in nodes for a in node.args] + [p for _, p in program.outputs])
+    inner = {a for node in nodes if node.op == "add" for a in node.args if nodes[a].op == "add" and uses[a] == 1}
+    for root, node in enumerate(nodes):
+        if node.op != "add" or root in inner:
+            continue
+        sums, terms, found = [root], [], list(node.args)
+        while found:
+            position = found.pop(0)
+            if position in inner:
+                sums.append(position)
+                found[:0] = nodes[position].args
+            else:
+                terms.append(position)
+        if max(terms) < min(sums):  # else a sum would come before what it sums
+            total, *others = sorted(terms, key=lambda p: nodes[p].op != "transpose")
+            for position, term in zip(sorted(sums), others, strict=True):
+                nodes[position] = replace(nodes[position], args=(total, term))
+                total = position
+    return replace(program, nodes=tuple(nodes))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from elman.compiler.adjoint import Adjoint, adjoint
 from elman.compiler.ir import REDUCTIONS, Node, Program, Size
-from elman.compiler.lowering import Lowering
+from elman.compiler.lowering import Lowering, products_first
 from elman.compiler.stages import SIZES, GradWeight, Place, Plan, Product, Steps, Term
 
 
@@ -173,7 +173,8 @@ class _Backward(Lowering):
         self.cell, self.forward = cell, forward
         self.by_name = dict(back.program.outputs)
         self.terms: dict[int, list[int]] = {}  # product -> its transposed maps
-        super().__init__(back.program)
+        self.added: set[int] = set()  # products that are added to what lies there
+        super().__init__(products_first(back.program))
         states = cell.states
         self.slots = dict(forward.slots)
         self.flow_of: dict[int, int] = {}
@@ -292,12 +293,31 @@ class _Backward(Lowering):
         """An old state's gradient is stored once nobody reads the new one's any more."""
         place = Place("flow", self.nodes[position].size, self.cell.states.index(name))
         read = [self.last_read(p) for p, n in enumerate(self.nodes) if n.op == "input" and n.name == f"grad_new_{name}"]
+        if self._adds_to(place, position, max(read, default=-1)):
+            return
         at = max([self.stage[position], *read])
         alone = position in self.sources and not self.users[position] and position not in self.home
         if alone and self.stage[position] > max(read, default=-1):
             self.home[position] = place  # the product itself writes it
         else:
             self.outputs.append((place, position, at))
+
+    def _adds_to(self, place: Place, position: int, read: int) -> bool:
+        """A product plus something else: that is stored, and the product is added to it. False where it cannot be."""
+        if self.nodes[position].op != "add" or self.users[position] or position in self.home:
+            return False
+        product, rest = self.nodes[position].args
+        at = max(self.stage[rest], read)
+        alone = product in self.sources and self.users[product] == [position] and product not in self.home
+        if not alone or rest in self.sources or self.leaf(rest) or at >= self.stage[product]:
+            return False
+        self.absorbed.add(position)
+        self.users[product].clear()
+        self.users[rest].remove(position)
+        self.added.add(product)
+        self.home[product] = place
+        self.outputs.append((place, rest, at))
+        return True
 
     def places_of(self, position: int) -> tuple[Place, ...]:
         home = self.home[position]
@@ -312,7 +332,7 @@ class _Backward(Lowering):
             terms = self._transposed(
                 [(self._map_index(self.nodes[t].name), self.nodes[t].index) for t in self.terms[position]]
             )
-            product = Product((self.home[position],), terms, (-1,), (False,))
+            product = Product((self.home[position],), terms, (-1,), (position in self.added,))
             self.products.setdefault(self.stage[position], []).append(product)
         stages = self.build()
         inputs = [(m, k) for m, k in self._parts() if self._source(m, k).kind == "input"]

@@ -120,7 +120,7 @@ void settle(Team& team, Sharing& sharing) {
         team.record[size] = call.record ? call.record[size]
                             : sharing.reals(plan.slots[size] ? plan.blocks[size] * stride_of(plan, size, team.chunk_rows) : 0);
     team.packed = call.packed ? call.packed : sharing.reals(team.steps.packed);
-    const bool backward = &team.steps == &plan.backward;
+    const bool backward = team.backward();
     team.grad_input = backward && (!call.grad_x || plan.units[0] % L) ? sharing.reals(team.chunk_rows * wide(plan, 0)) : nullptr;
     team.runs = backward ? (Term*)sharing.take(team.threads * (2 * team.chunk_steps + 1) * sizeof(Term)) : nullptr;
 }
@@ -128,6 +128,7 @@ void settle(Team& team, Sharing& sharing) {
 void prepare(Team& team) {
     const Call& call = team.call;
     share_out(team);
+    team.typical_rows = team.by_rows ? (call.batch + team.threads - 1) / team.threads : call.batch;
     team.chunk_rows = team.chunk_steps = 0;
     for (long c = 0; c < call.chunks; c++) {
         const long steps = call.bounds[c + 1] - call.bounds[c];
@@ -200,7 +201,7 @@ extern "C" void elman_room(const Plan* plan, long rows, long threads, long* room
 extern "C" long elman_share(const Plan* plan, const Call* call) {
     Team team{*plan, plan->forward, *call, true, 1};
     prepare(team);
-    const long rows = team.typical_rows() < 9 ? team.typical_rows() : 9, chunk = team.chunk_rows < 9 ? team.chunk_rows : 9;
+    const long rows = team.typical_rows < 9 ? team.typical_rows : 9, chunk = team.chunk_rows < 9 ? team.chunk_rows : 9;
     return ((team.threads * 2 + team.by_rows) * 16 + rows) * 16 + chunk;
 }
 

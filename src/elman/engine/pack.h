@@ -11,7 +11,7 @@ struct Packing : Walk {
         const Plan& plan = team.plan;
         const Call& call = team.call;
         real* p = team.packed + product.packed + q * product.depth * L;
-        const bool transposed = &team.steps == &plan.backward;
+        const bool transposed = team.backward();
         for (int t = 0; t < product.terms; t++) {
             const TermPlan& of = product.term[t];
             if (!transposed) {
@@ -63,16 +63,16 @@ struct Packing : Walk {
             }
     }
     // Rows at once of the products with the whole input.
-    long projected_rows() const { return team.by_rows && team.threads > 1 ? team.typical_rows() : team.chunk_rows; }
+    long projected_rows() const { return team.by_rows && team.threads > 1 ? team.typical_rows : team.chunk_rows; }
     void pack() {
         int turn = 0;
         for (int s = 0; s < team.steps.stages; s++)
             for (int k = 0; k < team.steps.stage[s].products; k++) {
                 const Product& product = team.steps.stage[s].product[k];
-                const long rows = team.typical_rows();
+                const long rows = team.typical_rows;
                 pack_product(product, group_of(team.steps.stage[s], product.size, rows), width_for(rows, product.outputs), false, turn);
             }
-        const bool back = &team.steps == &team.plan.backward;
+        const bool back = team.backward();
         for (int k = 0; k < team.steps.projections; k++) {
             const Product& product = team.steps.projection[k];
             const int width = width_for(back ? team.chunk_rows : projected_rows(), product.outputs);

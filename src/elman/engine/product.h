@@ -3,7 +3,7 @@
 // Every product of the engine is C[row][column] = start + sum over terms and k of A[row][k] P[k][column], where a column
 // is a vector of L units. The order of k is the same for every tile shape, so an element's bits do not depend on it.
 #pragma once
-#include "vector.h"
+#include "ahead.h"
 
 namespace {
 
@@ -27,29 +27,6 @@ struct Columns {
 };
 
 // `together`: the columns of P follow each other, as in packed weights.
-// Memory that the next step will want, in pieces of neighbouring lines. A product waits for little and fetches it on its
-// way; the loops, which are short of arithmetic, would wait for it.
-struct Ahead {
-    static const long LINE = 64, MOST_PIECES = 256;
-    struct Piece { const char* at; long lines; } piece[MOST_PIECES];
-    int pieces = 0;
-    void add(const real* at, long count) {
-        if (pieces < MOST_PIECES) piece[pieces++] = {(const char*)at, (long)(count * sizeof(real) + LINE - 1) / LINE};
-    }
-    // Where the next lines are; `otherwise` where none are wanted.
-    const char* take(long lines, const real* otherwise) {
-        if (!pieces) return (const char*)otherwise;
-        Piece& last = piece[pieces - 1];
-        const char* const at = last.at;
-        last.at += lines * LINE;
-        last.lines -= lines;
-        if (last.lines <= 0) pieces--;
-        return at;
-    }
-};
-const long STRIP = 64;  // values of k for which lines are taken at once
-const int FETCHING = 3; // rows of a tile that has time for it
-
 template <int R, int W, bool together>
 __attribute__((noinline)) void tile(const Term* term, int terms, long row, real* c, long c_row, const Columns& at,
                                     Ahead& ahead) {
@@ -68,7 +45,7 @@ __attribute__((noinline)) void tile(const Term* term, int terms, long row, real*
             const real* a = term->a + row * a_row + segment * term->a_segment;
             for (long left = length; left > 0; left -= STRIP) {
                 const long strip = left < STRIP ? left : STRIP;
-                const char* next = R < FETCHING ? (const char*)a : ahead.take(strip, a);
+                const char* next = R < FETCHING ? (const char*)p : ahead.take(strip, p);
                 const char* const end = next + strip * Ahead::LINE;  // counts the values of k too: registers are scarce
 #pragma GCC unroll 1
                 for (; next != end; next += Ahead::LINE, a += a_k, p += p_k) {

@@ -13,6 +13,7 @@ struct Team {
     bool by_rows;   // threads share out the rows of the batch; else the units
     int threads;
     long chunk_rows, chunk_steps;  // of the largest chunk
+    long typical_rows;             // of a thread in a step
     Barrier meet;
     real *packed, *parameters, *zeros;
     real* base[MOST_PLACES];      // of scratch, chunk, number, flow, sum places
@@ -23,13 +24,13 @@ struct Team {
     real* grad_input;             // of a chunk, where the caller's rows are not whole vectors
     Term* runs;                   // of each thread
 
+    bool backward() const { return &steps == &plan.backward; }
     void range(int size, int owner, long& from, long& to) const {
         const long blocks = plan.blocks[size], owners = by_rows ? 1 : threads;
         from = by_rows ? 0 : blocks * owner / owners;
         to = by_rows ? blocks : blocks * (owner + 1) / owners;
     }
     long rows_at(long t) const { return call.offsets[t + 1] - call.offsets[t]; }
-    long typical_rows() const { return by_rows ? (call.batch + threads - 1) / threads : call.batch; }
 };
 
 // More threads than one, if the machine gives them.

@@ -4,7 +4,6 @@
 
 namespace {
 
-// Where the values of a step lie, for one thread.
 struct Walk {
     Team& team;
     int me;
@@ -12,21 +11,27 @@ struct Walk {
     Noise noise;
     Ahead ahead;
     long parity = 0;  // of the scratch vectors
-    struct Share { long first, last, group; } share[MOST_STAGES][3];  // this thread's blocks; group 0: nothing to do
+    struct Share { long first, last, group, groups; } share[MOST_STAGES][3];  // this thread's blocks, in groups
+    long first_row, last_row;  // this thread's
 
     Walk(Team& team, int me) : team(team), me(me), noise() {
         noise.low = (unsigned)team.call.seed;
         noise.high = (unsigned)(team.call.seed >> 32);
         noise.rows = team.call.rows;
         const Plan& plan = team.plan;
+        first_row = team.by_rows ? team.call.batch * me / team.threads : 0;
+        last_row = team.by_rows ? team.call.batch * (me + 1) / team.threads : team.call.batch;
         for (int s = 0; s < team.steps.stages; s++)
             for (int size = 0; size < 3; size++) {
                 const Stage& stage = team.steps.stage[s];
                 bool any = stage.loop[size] != nullptr;
                 for (int k = 0; k < stage.products; k++) any |= stage.product[k].size == size;
                 Share& own = share[s][size];
-                own.group = any ? group_of(stage, size, team.typical_rows()) : 0;
+                own.groups = 0;
+                if (!any) continue;
+                own.group = group_of(stage, size, team.typical_rows);
                 team.range(size, me, own.first, own.last);
+                own.groups = (own.last - own.first + own.group - 1) / own.group;
             }
         for (int k = 0; k < team.steps.places; k++) {
             const Where& where = team.steps.where[k];
@@ -95,10 +100,8 @@ struct Walk {
         return none ? -1 : step;
     }
     void my_rows(long& from, long& to) const {
-        if (!team.by_rows) return;
-        const long first = team.call.batch * me / team.threads, last = team.call.batch * (me + 1) / team.threads;
-        if (from < first) from = first;
-        if (to > last) to = last;
+        if (from < first_row) from = first_row;
+        if (to > last_row) to = last_row;
         if (to < from) to = from;
     }
 
@@ -108,16 +111,17 @@ struct Walk {
     void multiply(const Product& product, long first, long last, int width, long from, long to) {
         const Plan& plan = team.plan;
         const Place& out = place[product.output[0]];
-        const bool transposed = &team.steps == &plan.backward;
+        const bool transposed = team.backward();
         Term term[MOST];
         for (long q = first; q < last; q += width) {
             const int now = (int)(last - q < width ? last - q : width);
             Columns at;
+            long block = q / product.outputs, k = q % product.outputs;  // divisions take as long as many products
             for (int w = 0; w < now; w++) {
-                const long block = (q + w) / product.outputs, k = (q + w) % product.outputs;
                 at.c[w] = place[product.output[k]].at - out.at + block * out.block;
                 at.start[w] = product.ready[k] ? nullptr
                               : product.map[k] < 0 ? team.zeros : team.packed + product.start + (k * plan.blocks[product.size] + block) * L;
+                if (++k == product.outputs) k = 0, block++;
             }
             const real* p = team.packed + product.packed + q * product.depth * L;
             for (int t = 0; t < product.terms; t++) {
@@ -155,16 +159,14 @@ struct Walk {
         if (stage.numbers) stage.numbers(place, from, to, plan.units);
         for (int size = 0; size < 3; size++) {
             const Share& own = share[number][size];
-            if (!own.group) continue;
-            const long groups = (own.last - own.first + own.group - 1) / own.group;
-            for (long g = 0; g < groups; g++) {
+            for (long g = 0; g < own.groups; g++) {
                 // On every other step from the last to the first: what was used last is still in the cache.
-                const long begin = own.first + (backwards ? groups - 1 - g : g) * own.group;
+                const long begin = own.first + (backwards ? own.groups - 1 - g : g) * own.group;
                 const long end = begin + own.group < own.last ? begin + own.group : own.last;
                 for (int k = 0; k < stage.products; k++) {
                     const Product& product = stage.product[k];
                     if (product.size != size) continue;
-                    const int width = width_for(team.typical_rows(), product.outputs);
+                    const int width = width_for(team.typical_rows, product.outputs);
                     multiply(product, begin * product.outputs, end * product.outputs, width, from, to);
                 }
                 if (stage.loop[size]) stage.loop[size](place, from, to, begin, end, plan.units[size], &noise);
@@ -179,7 +181,7 @@ struct Walk {
     void look_ahead(long t) {
         const Call& call = team.call;
         const Plan& plan = team.plan;
-        const bool back = &team.steps == &plan.backward;
+        const bool back = team.backward();
         const long row = call.offsets[t] - call.offsets[0];
         long from = 0, to = team.rows_at(t), going;
         my_rows(from, to);
