@@ -68,7 +68,7 @@ def test_every_cell_on_two_threads(name: str) -> None:
 
 
 def test_a_sum_of_products_and_more_is_one_product() -> None:
-    """The gradient of the old state, of maps and of what goes past them: the product is added to what lies there."""
+    """The old state's gradient, of the maps and of what goes past them: the product is added to what lies there."""
     for name in ("gru", "janet", "gru_layer_norm"):
         *_, last = plan(EVERY[name], False).backward.stages
         (product,) = last.products
