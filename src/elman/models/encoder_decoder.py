@@ -166,7 +166,7 @@ class EncoderDecoder(TransducerOptions, Estimator):
         if valid is not None:
             held = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
         elif self.valid_fraction:
-            kept, out = split(len(sources), self.valid_fraction, self.seed)
+            kept, out = self._apart(sources)
             held = [sources[i] for i in out], [targets[i] for i in out], "the held-out part"
             sources, targets = [sources[i] for i in kept], [targets[i] for i in kept]
             where = where.select(kept) if isinstance(where, Table) else where
@@ -177,6 +177,15 @@ class EncoderDecoder(TransducerOptions, Estimator):
         texts = [] if held is None else ["\n".join(held[0]), "\n".join("\t".join(own) for own in held[1])]
         self._train(trainee, [*read, *written, *texts], folder, resume, progress)
         return self
+
+    def _apart(self, sources: list[str]) -> tuple[list[int], list[int]]:
+        """The pairs to learn from and those held out; a source that stands there several times is on one side."""
+        every = list(dict.fromkeys(sources))
+        chosen = {every[i] for i in split(len(every), self.valid_fraction, self.seed)[1]}
+        parts: tuple[list[int], list[int]] = [], []
+        for i, source in enumerate(sources):
+            parts[source in chosen].append(i)
+        return parts
 
     def _begin(self, sources: list[str], targets: list[str]) -> None:
         """The vocabularies of the texts to learn from, and a new network for them."""
