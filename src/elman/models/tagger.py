@@ -296,7 +296,7 @@ class SequenceTagger(TaggerOptions, Estimator):
 
     def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], Sentences]:
         sentences, tags, where = self._pairs(X, y)
-        chosen, numbers = _with_words(sentences[:sequences], self._numbers(tags[:sequences], where))
+        chosen, numbers = with_words(sentences[:sequences], self._numbers(tags[:sequences], where))
         trainee = _Trainee(self, chosen, numbers, [], [])
         return lambda: trainee.loss(np.arange(len(chosen)), None)[0], chosen
 
