@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import elman
-from elman import LanguageModel, SequenceClassifier, SequenceTagger
+from elman import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceTagger
 from elman.cli.app import run
 from elman.diagnosis import Probe, Report, Sampling
 from elman.errors import DataError, OptionError
@@ -170,6 +170,10 @@ def test_estimators_hand_over_a_probe(tmp_path: Path) -> None:
     assert {network.name for network in report.networks} == {"recurrent", "characters"}
     assert len(report.layers) == 4
     assert all(layer.flow.gradients["weight_f"] > 0 for layer in report.layers)
+    pairs = EncoderDecoder(**plain).fit(TEXTS, TEXTS)
+    found = elman.diagnose(pairs, TEXTS, TEXTS, sampling=QUICK)
+    assert len(found.networks) == 2
+    assert all(layer.flow.entering.mean.sum() > 0 for layer in found.layers)
     with pytest.raises(OptionError, match="no weights yet"):
         elman.diagnose(LanguageModel(), "text")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -345,6 +345,11 @@ class EncoderDecoder(TransducerOptions, Estimator):
         else:
             readouts, _, _ = self.module_(given, carried, memory, lengths.tolist())
         return self.module_.loss(readouts, targets, lengths.tolist(), smoothing), int(lengths.sum())
+
+    def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
+        sources, targets, where = self._pairs(X, y)
+        read, written = self._numbered(sources[:sequences], targets[:sequences], where)
+        return lambda: self.loss(read, written)[0], []
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:

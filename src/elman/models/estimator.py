@@ -152,11 +152,12 @@ class Estimator(EstimatorOptions, ABC):
             training["clipped"] = self.summary_.clipped
         return Probe(self.module_, loss, {"recurrent": symbols}, training, type(self).__name__)
 
+    @abstractmethod
     def _sample(
         self, X: Any, y: Any, sequences: int, steps: int
     ) -> tuple[Callable[[], Tensor], Sequence[Sequence[str]]]:
-        """(the loss on the first sequences of the data, what stands at each step of each of them)."""
-        raise OptionError(f"a {type(self).__name__} cannot be diagnosed yet; diagnose its module_ with a loss of yours")
+        """(the loss on the first sequences of the data, what stands at each step of each of them, where that is known).
+        Random numbers for regularisers alone: it is called in evaluation mode."""
 
     def _truncation(self) -> dict[str, Any]:
         """After how many steps training cuts the gradient, where it does: {"bptt": steps}."""

@@ -251,6 +251,17 @@ class Transcriber(TranscriberOptions, Estimator):
             text_of(self, self.vocabulary_.decode(ctc.greedy(heard))), Path(path),
         )  # fmt: skip
 
+    def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
+        speech = self._speech(X, y)
+        speech = speech.part(np.arange(min(sequences, len(speech.numbers))))
+        samples, lengths = pad([speech.sounds[i] for i in range(len(speech.numbers))])
+
+        def loss() -> Tensor:
+            logits, ends = self.module_(as_tensor(samples.T, self._weight), lengths.tolist())
+            return ctc_loss(logits.log_softmax(-1), ends, speech.numbers) / sum(map(len, speech.numbers))
+
+        return loss, []
+
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
         return {"tokens": self.vocabulary_.to_json_data(), "sound": {"rate": self.rate_}}

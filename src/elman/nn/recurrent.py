@@ -253,7 +253,7 @@ class Recurrent(nn.Module):
         """A usual call of one layer in one direction; None for any other."""
         layers = self._modules["layers"]._modules  # type: ignore[union-attr]  # __getattr__ takes a microsecond
         layer: Any = layers["0"]
-        if len(layers) > 1 or len(layer.directions) > 1:
+        if len(layers) > 1 or len(layer.directions) > 1 or "run" in self.__dict__:  # somebody looks on
             return None
         if state is not None and (type(state) is not tuple or len(state) != 1 or type(state[0]) is not tuple):
             return None
