@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from elman import training as training
     from elman.cells import cell as cell
     from elman.models import EncoderDecoder as EncoderDecoder
+    from elman.models import LabelSetModel as LabelSetModel
     from elman.models import LanguageModel as LanguageModel
     from elman.models import SequenceClassifier as SequenceClassifier
     from elman.models import SequenceRegressor as SequenceRegressor
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 _PACKAGES = ("cells", "data", "models", "nn", "runtime", "training")
 _HOME = {
     "EncoderDecoder": "models",
+    "LabelSetModel": "models",
     "LanguageModel": "models",
     "SequenceClassifier": "models",
     "SequenceRegressor": "models",
@@ -41,8 +43,8 @@ _HOME = {
 }
 
 __all__ = [
-    "EncoderDecoder", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "Transcriber",
-    "__version__", "cell", "cells", "data", "explain", "load", "models", "nn", "runtime", "training",
+    "EncoderDecoder", "LabelSetModel", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger",
+    "Transcriber", "__version__", "cell", "cells", "data", "explain", "load", "models", "nn", "runtime", "training",
 ]  # fmt: skip
 
 

@@ -263,6 +263,20 @@ class TransducerOptions(EstimatorOptions):
     target: str = option("target", DATA, "The column to write")
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class LabelSetOptions(EstimatorOptions):
+    """What a model of sets of labels takes."""
+
+    head: str = option("independent", MODEL, "independent: each label for itself; nade: given the labels before it")
+    head_units: int = option(100, MODEL, "Hidden units of --head nade")
+    labels: str | None = option(None, DATA, "All labels there are: 21-108, or a,b,c; none: those of the data")
+    input: str = option("steps", DATA, "The column of sequences: lists of lists of labels, or arrays of 0 and 1")
+    transpose: int = option(0, TRAINING, "Shift the labels of a sequence by up to so many places while learning")
+    batch_size: int = option(16, TRAINING, "B, sequences in a step")
+    epochs: int = option(50, TRAINING, "Passes over the data")
+    patience: int | None = option(10, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+
+
 OPTIONS: dict[str, type[EstimatorOptions]] = {
     "language-model": LanguageModelOptions,
     "classify": ClassifierOptions,
@@ -270,6 +284,7 @@ OPTIONS: dict[str, type[EstimatorOptions]] = {
     "tag": TaggerOptions,
     "transcribe": TranscriberOptions,
     "transduce": TransducerOptions,
+    "label-sets": LabelSetOptions,
 }
 """The options of each task, by its name."""
 
