@@ -113,8 +113,8 @@ def test_figures_are_means_over_the_steps_of_all_sequences(kind: str) -> None:
     pieces = [PIECE, [[60]], [], PIECE[:3]]
     nats = [nats_by_hand(model, piece) for piece in pieces]
     figures = model.evaluate(pieces)
-    assert figures["loss"] == pytest.approx(np.mean(sum(nats, [])), rel=1e-5)
-    assert figures["loss_after_first"] == pytest.approx(np.mean(sum((part[1:] for part in nats), [])), rel=1e-5)
+    assert figures["loss"] == pytest.approx(np.mean(np.concatenate(nats)), rel=1e-5)
+    assert figures["loss_after_first"] == pytest.approx(np.mean(np.concatenate([part[1:] for part in nats])), rel=1e-5)
     assert model.score(pieces) == -figures["loss"]
     assert "loss_after_first" not in model.evaluate([[[60]]])
 
@@ -136,7 +136,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_steps(kind: str) -> None:
     loss, units, carry = one.loss((np.array([2, 0, 1]), np.zeros(3, np.int64)), None)
     assert units == 15
     assert carry is None
-    expected = np.mean(sum((nats_by_hand(model, part) for part in (PIECE, PIECE[:1], PIECE[:4])), []))
+    expected = np.mean(np.concatenate([nats_by_hand(model, part) for part in (PIECE, PIECE[:1], PIECE[:4])]))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -178,7 +178,11 @@ def test_it_learns_saves_and_says_the_same_in_a_fresh_process(kind: str, tmp_pat
         [sys.executable, "-c", code, str(tmp_path / "m.elman"), json.dumps(PIECES)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    said = [model.evaluate(PIECES), model.generate([], 9, seed=5), [r.tolist() for r in model.predict_proba(PIECES[:1])]]
+    said = [
+        model.evaluate(PIECES),
+        model.generate([], 9, seed=5),
+        [r.tolist() for r in model.predict_proba(PIECES[:1])],
+    ]
     assert json.loads(run.stdout) == said
     assert load(tmp_path / "m.elman").get_params()["head"] == kind
 
@@ -277,7 +281,7 @@ def test_data_that_cannot_be(data: Any, said: str) -> None:
 
 def test_unknown_labels_and_lengths_are_refused(tmp_path: Path) -> None:
     model = fitted()
-    with pytest.raises(DataError, match="number 1, step 2: unknown label '61' .*--labels can name more"):
+    with pytest.raises(DataError, match=r"number 1, step 2: unknown label '61' .*--labels can name more"):
         model.evaluate([[[60], [61]]])
     with pytest.raises(DataError, match="the start, number 1, step 1: unknown label"):
         model.generate([["x"]], 3)

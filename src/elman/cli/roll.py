@@ -42,7 +42,9 @@ def roll_png(steps: Sequence[Sequence[str]], labels: Sequence[str], given: int, 
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     if given:
-        axes.legend(handles=[Patch(color=GIVEN, label="given"), Patch(color=MADE, label="generated")], loc="upper right")
+        axes.legend(
+            handles=[Patch(color=GIVEN, label="given"), Patch(color=MADE, label="generated")], loc="upper right"
+        )
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()

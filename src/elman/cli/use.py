@@ -69,7 +69,7 @@ def _loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
 
 
 def generate(path: str, chosen: Chosen) -> None:
-    """Print what a model makes of its own. Raises OptionError for a model that makes nothing, and for options of others."""
+    """Print what a model makes of its own. Raises OptionError for one that makes nothing, and for options of others."""
     model, task = _loaded(path, chosen)
     if not task.makes_with:
         makers = " or ".join(f"a {other.title}" for other in TASKS.values() if other.makes_with)

@@ -1,4 +1,4 @@
-"""Sets of labels at every step, such as the notes of a piece of music: how likely, what comes next, whole new pieces."""
+"""Sets of labels at every step, such as the notes of music: how likely they are, what comes next, whole new pieces."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ class LabelSetModel(LabelSetOptions, Estimator):
             return listed(data, "the sequences"), "the sequences"
         pieces = data.column(self.input)
         if LENGTH in data.names:
-            pieces = [_cut(piece, stop, data.place(i)) for i, (piece, stop) in enumerate(zip(pieces, data.column(LENGTH)))]
+            pieces = [
+                _cut(piece, stop, data.place(i)) for i, (piece, stop) in enumerate(zip(pieces, data.column(LENGTH)))
+            ]
         return pieces, data
 
     def _rolls(self, pieces: list[Any], where: Table | str) -> list[Roll]:
@@ -117,6 +119,8 @@ class LabelSetModel(LabelSetOptions, Estimator):
             raise DataError("the sequences to learn from have no steps")
         with self._seeded():
             self._build(Recurrent(self.cell, len(names), self.hidden_size, self.num_layers, **self._layer_options()))
+        steps = np.concatenate(learn)
+        self.module_.head.begin(torch.from_numpy((steps.sum(0) + 0.5) / (len(steps) + 1)).float())
         self.module_.to(self.device)
         self._train(_Trainee(self, learn, held), [*learn, *held], folder, resume, progress)
         return self
@@ -131,8 +135,8 @@ class LabelSetModel(LabelSetOptions, Estimator):
         return list(self.labels_.tokens)
 
     def evaluate(self, X: Any) -> dict[str, float]:
-        """loss: nats a step, summed over its labels, the mean over the steps of all sequences; loss_after_first: the same
-        without the first step of each, which nothing foretells."""
+        """loss: nats a step, summed over its labels, the mean over the steps of all sequences; loss_after_first: the
+        same without the first step of each, which nothing foretells."""
         self._need_fit()
         return self._figures(self._rolls(*self._pieces(X)))
 
@@ -161,7 +165,7 @@ class LabelSetModel(LabelSetOptions, Estimator):
         for batch in self._batches(pieces):
             sets, lengths = _padded([pieces[i] for i in batch], self._like)
             output, _ = self.module_(_before(sets), None, lengths)
-            flat = zip(output.flatten(0, 1).split(FRAMES), sets.flatten(0, 1).split(FRAMES))
+            flat = zip(*(torch.split(part.flatten(0, 1), FRAMES) for part in (output, sets)))
             nats = torch.cat([self.module_.head.nats(h, targets) for h, targets in flat])
             columns = nats.view(sets.shape[:2]).T.double().cpu().numpy()
             for number, column, length in zip(batch, columns, lengths):
@@ -174,7 +178,7 @@ class LabelSetModel(LabelSetOptions, Estimator):
 
     @torch.no_grad()
     def predict_proba(self, X: Any) -> list[np.ndarray]:
-        """For each sequence the probabilities of its labels (T + 1, K): row t foretells step t from the steps before it,
+        """For each sequence the probabilities of its labels (T + 1, K): row t foretells step t from those before it,
         the last row the step to come. With head "nade" they are means over sets that are drawn, always the same."""
         self._need_fit()
         pieces = self._rolls(*self._pieces(X))

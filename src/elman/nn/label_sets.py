@@ -16,12 +16,16 @@ class Independent(nn.Module):
         super().__init__()
         self.logits = nn.Linear(size, labels)
 
+    def begin(self, shares: Tensor) -> None:
+        """As labels that come in these shares (K) of the steps, above 0 and below 1, whatever stands below."""
+        _begin(self.logits, shares)
+
     def nats(self, h: Tensor, sets: Tensor) -> Tensor:
         """-log p of sets (N, K) of 0 and 1, each whole: (N)."""
         return nn.functional.binary_cross_entropy_with_logits(self.logits(h), sets, reduction="none").sum(-1)
 
     def draw(self, h: Tensor, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """A set for each row of h: (N, K) of 0 and 1. temperature divides the logits; at 0 no label is left to chance."""
+        """A set for each row of h (N, K), of 0 and 1. temperature divides the logits; 0: no chance at all."""
         return _drawn(self.logits(h), generator, temperature)[0]
 
     def probabilities(self, h: Tensor) -> Tensor:
@@ -44,6 +48,11 @@ class Nade(nn.Module):
         if not self.inputs.is_meta:
             nn.init.normal_(self.inputs, std=0.1)
             nn.init.normal_(self.outputs, std=units**-0.5)
+
+    def begin(self, shares: Tensor) -> None:
+        """As `Independent.begin`: no label depends on those before it."""
+        _begin(self.visible, shares)
+        nn.init.zeros_(self.outputs)
 
     def nats(self, h: Tensor, sets: Tensor) -> Tensor:
         """-log p of sets (N, K) of 0 and 1, each whole: (N).
@@ -70,8 +79,8 @@ class Nade(nn.Module):
         """The probability of each label (N, K): the mean over sets that are drawn, always from the same seed."""
         generator = torch.Generator().manual_seed(0)
         parts = [
-            self._walk(part.repeat_interleave(DRAWS, 0), generator, 1.0)[1].unflatten(0, (-1, DRAWS)).mean(1)
-            for part in h.split(256)
+            self._walk(part.repeat_interleave(DRAWS, 0), generator, 1.0)[1].view(-1, DRAWS, len(self.inputs)).mean(1)
+            for part in torch.split(h, 256)
         ]
         return torch.cat(parts) if parts else h.new_zeros(0, len(self.inputs))
 
@@ -83,6 +92,12 @@ class Nade(nn.Module):
             drawn[:, k], chances[:, k] = _drawn(b[:, k] + torch.sigmoid(a) @ out, generator, temperature)
             a = torch.addcmul(a, drawn[:, k, None], weight)
         return drawn, chances
+
+
+@torch.no_grad()
+def _begin(linear: nn.Linear, shares: Tensor) -> None:
+    nn.init.zeros_(linear.weight)
+    linear.bias.copy_(torch.logit(shares))
 
 
 def _drawn(logits: Tensor, generator: torch.Generator, temperature: float) -> tuple[Tensor, Tensor]:

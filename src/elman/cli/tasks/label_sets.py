@@ -21,7 +21,9 @@ class LabelSetTask(Task):
     name = "label-sets"
     title = "model of label sets"
     about = "Learn which labels, any number of them, each step of a sequence has: the notes of music."
-    sources = (("DATA", "A file (.jsonl .npz, also .gz): a sequence of lists of labels in a line, or arrays of 0 and 1"),)
+    sources = (
+        ("DATA", "A file (.jsonl .npz, also .gz): a sequence of lists of labels in a line, or arrays of 0 and 1"),
+    )
     reading = options.READING[:2]
     generating = (
         Option("start", "str | None", None, RUN, "Label sets: a file whose first sequence is gone on with"),
