@@ -20,7 +20,14 @@ from elman.models import LabelSetModel, load
 from elman.models.label_sets import _Trainee
 from elman.nn.label_sets import Independent, Nade, make_head
 
-SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "epochs": 2, "valid_fraction": 0.0, "head_units": 6}
+SMALL: dict[str, Any] = {
+    "hidden_size": 8,
+    "batch_size": 4,
+    "epochs": 2,
+    "valid_fraction": 0.0,
+    "head_units": 6,
+    "head": "independent",
+}
 HEADS = ("independent", "nade")
 # Two voices: the upper one goes up and down, the lower one sounds with every second note and never with a silence.
 PIECE: list[Any] = [[60, 48], [62], [64, 52], [65], [67, 55], [65], [64, 52], [], [62, 50], []]
@@ -192,7 +199,9 @@ def test_nade_knows_what_sounds_together() -> None:
     rng = np.random.default_rng(1)
     pieces = [[["a", "b"] if one else [] for one in rng.integers(0, 2, 20)] for _ in range(30)]
     options = {**SMALL, "epochs": 20, "lr": 0.02, "seed": 1}
-    apart, together = (LabelSetModel(**options, head=kind).fit(pieces).evaluate(pieces)["loss"] for kind in HEADS)
+    apart, together = (
+        LabelSetModel(**{**options, "head": kind}).fit(pieces).evaluate(pieces)["loss"] for kind in HEADS
+    )
     assert apart > 1.3
     assert together < 0.8  # log 2 = 0.693 is the least
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from elman.cli import main
 from elman.errors import OptionError
 from elman.models import LanguageModel
 from elman.models.language_training import IGNORED, LEAST, LanguageTrainee, windows
@@ -307,3 +308,27 @@ def test_a_run_that_is_broken_off_within_an_epoch_goes_on_bit_for_bit(
     assert again.summary_.steps == whole.summary_.steps > 30
     for ours, theirs in zip(again.module_.parameters(), whole.module_.parameters()):
         assert torch.equal(ours, theirs)
+
+
+def test_the_command_line_wins_over_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.txt").write_text(TEXT * 3)
+    Path("o.toml").write_text("recipe = 'awd'\nembedding-dropout = 0.25\nactivation-penalty = 0.5")
+    words = [
+        "--config",
+        "o.toml",
+        "--activation-penalty",
+        "0",
+        "--weight-dropout",
+        "0",
+        "--hidden-size",
+        "8",
+        "--epochs",
+    ]
+    assert main(["train", "language-model", "t.txt", *words, "1", "--lr", "1", "--threads", "1", "--quiet"]) == 0
+    assert "recipe awd" in capsys.readouterr().out
+    found = LanguageModel.load("language-model.elman").get_params()
+    given = {"embedding_dropout": 0.25, "activation_penalty": 0.0, "weight_dropout": 0.0, "lr": 1.0}
+    assert {name: found[name] for name in RECIPES["awd"]} == {**RECIPES["awd"], **given}
+    assert main(["train", "language-model", "t.txt", "--recipe", "adw", "--out", "x"]) == 2
+    assert "--recipe is 'adw', which is not known (did you mean 'awd'?)" in capsys.readouterr().err

@@ -21,10 +21,10 @@ from elman.models import LabelSetModel
 from elman.training.progress import Progress
 
 JSB: dict[str, Any] = {
-    "hidden_size": 200, "dropout": 0.3, "transpose": 6, "batch_size": 16, "lr": 4e-3, "epochs": 120, "patience": None,
+    "hidden_size": 200, "dropout": 0.3, "transpose": 6, "batch_size": 16, "lr": 4e-3, "epochs": 80, "patience": None,
 }  # fmt: skip
 NOTTINGHAM: dict[str, Any] = {
-    "hidden_size": 256, "dropout": 0.3, "transpose": 6, "batch_size": 8, "lr": 3e-3, "epochs": 40, "patience": None,
+    "hidden_size": 256, "dropout": 0.2, "transpose": 6, "batch_size": 4, "lr": 3e-3, "epochs": 40, "patience": None,
 }  # fmt: skip
 
 

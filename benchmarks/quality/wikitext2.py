@@ -24,11 +24,11 @@ from elman.data.readers import read_text
 from elman.models import LanguageModel
 from elman.training.progress import Progress
 
-# Gradient descent on averaged weights needs no end of the schedule: it is as good as it can be whenever time is up.
+# Of trials of 300 to 700 steps Adam was the quickest start: plain gradient descent at the usual rate of 20 stayed at the
+# words' frequencies for 700 steps, which Adam left after 50. 18 epochs are about what 2 idle cores read in 55 minutes.
 SMALL: dict[str, Any] = {
-    "num_layers": 2, "hidden_size": 200, "tied": True, "dropout": 0.3, "batch_size": 20, "bptt": 35, "lr": 20.0,
-    "optimizer": "asgd", "clip_norm": 0.25, "softmax_samples": 4096, "epochs": 1000, "max_seconds": 3600.0,
-    "validate_every": 6000,
+    "num_layers": 2, "hidden_size": 200, "tied": True, "dropout": 0.3, "batch_size": 20, "bptt": 35, "lr": 3e-3,
+    "schedule": "cosine", "softmax_samples": 4096, "epochs": 18, "max_seconds": 3600.0,
 }  # fmt: skip
 AWD: dict[str, Any] = {
     "recipe": "awd", "num_layers": 2, "hidden_size": 650, "embedding_size": 650, "batch_size": 80, "epochs": 300,

@@ -267,7 +267,7 @@ class TransducerOptions(EstimatorOptions):
 class LabelSetOptions(EstimatorOptions):
     """What a model of sets of labels takes."""
 
-    head: str = option("independent", MODEL, "independent: each label for itself; nade: given the labels before it")
+    head: str = option("nade", MODEL, "nade: each label given those before it in the step; independent: for itself")
     head_units: int = option(100, MODEL, "Hidden units of --head nade")
     labels: str | None = option(None, DATA, "All labels there are: 21-108, or a,b,c; none: those of the data")
     input: str = option("steps", DATA, "The column of sequences: lists of lists of labels, or arrays of 0 and 1")
