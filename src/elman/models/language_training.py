@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from elman.data.batching import random, streams
 from elman.models.estimator import as_tensor
 from elman.models.language_network import LanguageNetwork
 from elman.models.options import LanguageModelOptions
-from elman.nn.loss import sampled_cross_entropy
+from elman.nn.loss import linear_cross_entropy, sampled_cross_entropy
 from elman.nn.recurrent import State
 
 IGNORED = -100  # a target that is not counted: starts of documents, and what fills up the last row of the streams
@@ -91,13 +91,12 @@ class LanguageTrainee:
         """Nats a token, and the penalties (Merity, McCann & Socher 2017), from the last layer's output (T, B, H)."""
         own, last = self.options, self.module.output
         dropped = self.module.dropped(output)
+        counted = targets != IGNORED
+        x, targets = dropped.flatten(0, 1)[counted], targets[counted]
         if self.samples is None:
-            logits = last(dropped).flatten(0, 1)
-            total = nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+            total = linear_cross_entropy(x, last.weight, last.bias, targets)
         else:
-            counted = targets != IGNORED
-            x = dropped.flatten(0, 1)[counted]
-            total = sampled_cross_entropy(x, last.weight, last.bias, targets[counted], self.shares, self.samples)
+            total = sampled_cross_entropy(x, last.weight, last.bias, targets, self.shares, self.samples)
         # A short window may hold nothing but a start token: its loss is 0, where a mean over nothing would be NaN.
         loss = total / max(1, count)
         if own.activation_penalty:
