@@ -17,7 +17,8 @@ from elman.data import Vocabulary, read_text
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel
 from elman.models import language_model as module
-from elman.models.language_model import END, IGNORED, START, UNKNOWN, _hold_out, _Trainee
+from elman.models.language_model import END, START, UNKNOWN, _hold_out
+from elman.models.language_training import IGNORED, LanguageTrainee
 from elman.models.ngram import character_bits
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "embedding_size": 5, "batch_size": 4, "epochs": 1}
@@ -34,15 +35,16 @@ def untrained(text: Any, **options: Any) -> LanguageModel:
     return model
 
 
-def trainee(text: str, **options: Any) -> _Trainee:
+def trainee(text: str, **options: Any) -> LanguageTrainee:
     model = untrained(text, **options)
-    return _Trainee(model, model._encode(model._documents(text)), np.zeros(0, np.int64), None)
+    stream = model._encode(model._documents(text))
+    return LanguageTrainee(model, model.module_, stream, model._targets(stream), dict)
 
 
-def windows(one: _Trainee) -> list[tuple[Tensor, int]]:
+def windows(one: LanguageTrainee) -> list[tuple[Tensor, int]]:
     carry, found = None, []
-    for start in one.epoch(0):
-        loss, units, carry = one.loss(start, carry)
+    for window in one.epoch(0):
+        loss, units, carry = one.loss(window, carry)
         found.append((loss, units))
     return found
 
@@ -71,7 +73,7 @@ def test_windows_with_carried_state_add_up_to_the_whole(cell: str, windows_back:
     assert sum(loss.item() * units for loss, units in pieces) == pytest.approx(whole.item(), rel=1e-12)
 
 
-def by_hand(one: _Trainee, k1: int, reach: int) -> list[Tensor]:
+def by_hand(one: LanguageTrainee, k1: int, reach: int) -> list[Tensor]:
     """The gradient of every window's loss; it flows through `reach` windows, the state before them is a constant."""
     states: list[Any] = [None]  # at the start of every window
     gradients = []
@@ -106,8 +108,9 @@ def test_the_gradient_reaches_exactly_k2_steps_back(k1: int, k2: int) -> None:
     letters = "".join(chr(ord("A") + i) for i in range(40))  # every step has an embedding of its own
     one = trainee(letters, batch_size=1, bptt=k1, bptt_reach=k2)
     carry = None
-    for start in one.epoch(0):
-        loss, _, carry = one.loss(start, carry)
+    for window in one.epoch(0):
+        loss, _, carry = one.loss(window, carry)
+        start = window.start
         one.module.zero_grad()
         loss.backward()
         reached = one.module.embedding.weight.grad.abs().sum(1)[one.inputs[:, 0]] > 0
@@ -126,8 +129,8 @@ def test_with_a_reach_over_the_whole_text_it_is_full_bptt() -> None:
 def test_the_carried_states_are_detached_tensors() -> None:
     one = trainee(TEXT, bptt=5, bptt_reach=15)
     carry = None
-    for start in list(one.epoch(0))[:5]:
-        _, _, carry = one.loss(start, carry)
+    for window in one.epoch(0)[:5]:
+        _, _, carry = one.loss(window, carry)
         tensors = [t for states in carry for part in states for t in part]
         assert all(isinstance(t, Tensor) and not t.requires_grad for t in tensors)
     assert len(carry) == 3

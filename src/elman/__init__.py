@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elman.cells import cell as cell
     from elman.diagnosis import diagnose as diagnose
     from elman.models import EncoderDecoder as EncoderDecoder
+    from elman.models import LabelSetModel as LabelSetModel
     from elman.models import LanguageModel as LanguageModel
     from elman.models import SequenceClassifier as SequenceClassifier
     from elman.models import SequenceRegressor as SequenceRegressor
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _PACKAGES = ("cells", "data", "diagnosis", "models", "nn", "runtime", "training")
 _HOME = {
     "EncoderDecoder": "models",
+    "LabelSetModel": "models",
     "LanguageModel": "models",
     "SequenceClassifier": "models",
     "SequenceRegressor": "models",
@@ -44,9 +46,9 @@ _HOME = {
 }
 
 __all__ = [
-    "EncoderDecoder", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "Transcriber",
-    "__version__", "cell", "cells", "data", "diagnose", "diagnosis", "explain", "load", "models", "nn", "runtime",
-    "training",
+    "EncoderDecoder", "LabelSetModel", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger",
+    "Transcriber", "__version__", "cell", "cells", "data", "diagnose", "diagnosis", "explain", "load", "models", "nn",
+    "runtime", "training",
 ]  # fmt: skip
 
 

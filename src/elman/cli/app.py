@@ -58,6 +58,11 @@ def build() -> App:
     for task in TASKS.values():
         train.command(verb(task.about, task.sources, task.options().values(), partial(_train, task)), name=task.name)
     using = [option for task in TASKS.values() for option in task.using]
+    making = (
+        *options.GENERATE[:-1],
+        *(option for task in TASKS.values() for option in task.generating),
+        options.THREADS,
+    )
     evaluate, predict = (*options.EVALUATE, *using), (*options.PREDICT, *using)
     for name, about, data, own, module in (
         ("evaluate", "Judge a model by labelled data.", [MODEL, DATA], evaluate, "use"),
@@ -69,7 +74,13 @@ def build() -> App:
             "use",
         ),
         ("diagnose", "See what happens to the gradient inside a model.", [MODEL, DATA], options.DIAGNOSE, "diagnose"),
-        ("generate", "Let a language model write, as it draws.", [MODEL], options.GENERATE, "use"),
+        (
+            "generate",
+            "Let a model make of its own: a language model text, one of label sets a piece.",
+            [MODEL],
+            making,
+            "use",
+        ),
         ("info", "Tell what a model file holds, with its equations.", [MODEL], (options.JSON,), "use"),
         (
             "cells",

@@ -131,7 +131,7 @@ PREDICT = (
 )  # fmt: skip
 GENERATE = (
     Option("prompt", "str", "", RUN, "The text to go on from"),
-    Option("length", "int", 200, RUN, "Characters or words to draw, at most"),
+    Option("length", "int", 200, RUN, "Characters, words or steps to draw, at most"),
     Option("temperature", "float", 1.0, RUN, "Below 1: likelier choices; 0: always the likeliest"),
     Option("top_k", "int | None", None, RUN, "Draw from the K likeliest only"),
     Option("top_p", "float | None", None, RUN, "Draw from the likeliest that together reach this probability"),

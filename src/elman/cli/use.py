@@ -12,7 +12,6 @@ from elman.cli import report
 from elman.cli.report import a
 from elman.cli.sources import Reading
 from elman.cli.tasks import TASKS, Task
-from elman.data import detokenize, tokenize
 from elman.errors import OptionError
 
 Chosen = Mapping[str, Any]
@@ -60,7 +59,7 @@ def loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
     task = TASKS[model.task]
     for other in TASKS.values():
         for option in other.using:
-            if chosen.get(option.name) and option.name not in {own.name for own in task.using}:
+            if chosen.get(option.name) and option.name not in {own.name for own in (*task.using, *task.generating)}:
                 raise OptionError(f"{option.flag} is for {a(other.title)}; {path} is {a(task.title)}")
     columns = {name: chosen[name] for name in ("input", "target") if chosen.get(name) is not None}
     for name in columns:
@@ -70,34 +69,16 @@ def loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
 
 
 def generate(path: str, chosen: Chosen) -> None:
-    """Print the prompt and what the model makes of it, token by token as they are drawn."""
-    from elman.cli.train import set_machine
-    from elman.models import LanguageModel
-
-    set_machine(chosen.get("threads"))
-    model = LanguageModel.load(path)
-    prompt, length = chosen.get("prompt", ""), chosen.get("length", 200)
-    how = {name: chosen[name] for name in ("temperature", "top_k", "top_p", "seed") if name in chosen}
-    tokens = tokenize(prompt, model.level)
-    unknown = [token for token in dict.fromkeys(tokens) if token not in model.vocabulary_]
-    if unknown:
-        names = ", ".join(repr(token) for token in unknown[:5])
-        print(f"elman: note: the model never saw {names} of the prompt; it reads them as unknown", file=sys.stderr)
-    shown = prompt if model.level == "char" else detokenize(tokens, model.level)
-    drawn = model.stream(prompt, length, **how)  # refuses wrong options before anything is written
-    sys.stdout.write(shown)
-    for token in drawn:
-        tokens.append(token)
-        # A word's spacing depends on the one before it alone, so that two tokens tell what the next one adds.
-        more = (
-            token
-            if model.level == "char"
-            else detokenize(tokens[-2:], model.level)[len(tokens[-2]) if len(tokens) > 1 else 0 :]
-        )
-        sys.stdout.write(more)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    """Print what a model makes of its own. Raises OptionError for one that makes nothing, and for options of others."""
+    model, task = loaded(path, chosen)
+    if not task.makes_with:
+        makers = " or ".join(f"a {other.title}" for other in TASKS.values() if other.makes_with)
+        raise OptionError(f"{path} is a {task.title}, which generates nothing; give {makers}")
+    own = {*task.makes_with, *(option.name for option in task.generating), "threads"}
+    for name in chosen:
+        if name not in own:
+            raise OptionError(f"--{name.replace('_', '-')} is not for a {task.title}; leave it out")
+    task.generate(model, chosen)
 
 
 def info(path: str, chosen: Chosen) -> None:

@@ -1,4 +1,4 @@
-"""JSON Lines: one JSON object a line, all with the same keys, which become the columns."""
+"""JSON Lines: one JSON object a line, all with the same keys, which become the columns; or one array a line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from elman.data.files import brief
 from elman.data.table import Table
 from elman.errors import DataError
 
+ARRAYS = "steps"
 _KINDS = {
     list: "an array",
     str: "a string",
@@ -23,7 +24,7 @@ _KINDS = {
 def read_json_lines(text: str, source: str, first: int = 1) -> Table:
     """The records of a JSON Lines text, from line `first` of a file on; blank lines are skipped.
 
-    DataError names the line that is not such a record.
+    Where lines are arrays, they become the column `steps`. DataError names the line that is not such a record.
     """
     columns: dict[str, list[Any]] = {}
     lines: list[int] = []
@@ -38,6 +39,8 @@ def read_json_lines(text: str, source: str, first: int = 1) -> Table:
             raise DataError(
                 f"{source}, line {number}: not valid JSON ({reason}); each line must hold one whole JSON object"
             ) from None
+        if isinstance(record, list) and list(columns) in ([], [ARRAYS]):
+            record = {ARRAYS: record}
         if not isinstance(record, dict):
             kind = _KINDS.get(type(record), "a value")
             raise DataError(

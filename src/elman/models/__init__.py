@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elman.models.classifier import SequenceClassifier
     from elman.models.encoder_decoder import EncoderDecoder
+    from elman.models.label_sets import LabelSetModel
     from elman.models.language_model import LanguageModel
     from elman.models.loading import TASKS, load
     from elman.models.regressor import SequenceRegressor
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "EncoderDecoder": "encoder_decoder",
+    "LabelSetModel": "label_sets",
     "LanguageModel": "language_model",
     "SequenceClassifier": "classifier",
     "SequenceRegressor": "regressor",
@@ -28,6 +30,7 @@ _HOME = {
 __all__ = [
     "TASKS",
     "EncoderDecoder",
+    "LabelSetModel",
     "LanguageModel",
     "SequenceClassifier",
     "SequenceRegressor",

@@ -332,9 +332,7 @@ class EncoderDecoder(TransducerOptions, Estimator):
         batches = length_batches(sizes.sum(1), self.batch_size, seed=self.seed, epoch=epoch, shuffle=shuffle)
         return fitting(fitting(batches, sizes.max(1)), sizes.max(1) ** 2, MOST_PAIRS)
 
-    def loss(
-        self, read: Numbers, written: Numbers, sampling: float = 0.0, smoothing: float = 0.0
-    ) -> tuple[Tensor, int]:
+    def loss(self, read: Numbers, written: Numbers, sampling: float = 0, smoothing: float = 0) -> tuple[Tensor, int]:
         """The mean loss per token of a batch of pairs, and its tokens. sampling: share of the model's own tokens."""
         memory, carried = self._encoded(read)
         numbers, lengths = pad(written)

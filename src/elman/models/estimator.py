@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -105,6 +106,13 @@ class Estimator(EstimatorOptions, ABC):
             if type(value) not in (int, float) or not 0 <= value < 1:
                 raise OptionError(f"--{name.replace('_', '-')} must be a number from 0 to below 1, not {value!r}")
 
+    def _check_amount(self, *names: str) -> None:
+        """OptionError unless these options are finite numbers, 0 or more."""
+        for name in names:
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise OptionError(f"--{name.replace('_', '-')} must be a number, 0 or more, not {value!r}")
+
     def _check_sizes(self, name: str) -> None:
         """OptionError unless the option is a list of whole numbers, 1 or more, and not longer than a file may say."""
         value = getattr(self, name)
@@ -196,11 +204,14 @@ class Estimator(EstimatorOptions, ABC):
         """The layers of one of `networks`, lowest first."""
         return restoring.layers_of(self.module_.get_submodule(network))
 
-    def _recurrent_from(self, doc: document.Document, input_size: int | None) -> Recurrent:
-        """The network "recurrent" of a document, when it is the one that the options describe."""
+    def _recurrent_from(
+        self, doc: document.Document, input_size: int | None, sizes: Sequence[int] | None = None
+    ) -> Recurrent:
+        """The network "recurrent" of a document, when it is the one that the options describe; sizes: the units of each
+        layer where they are not all hidden_size."""
         return restoring.recurrent_from(
-            doc, "recurrent", input_size=input_size, hidden_size=self.hidden_size, num_layers=self.num_layers,
-            bidirectional=getattr(self, "bidirectional", False), **self._layer_options(),
+            doc, "recurrent", input_size=input_size, hidden_size=sizes or self.hidden_size,
+            num_layers=self.num_layers, bidirectional=getattr(self, "bidirectional", False), **self._layer_options(),
         )  # fmt: skip
 
     def _scaling(self) -> dict[str, list[float]]:

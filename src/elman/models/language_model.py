@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,50 +15,26 @@ from torch import Tensor, nn
 from elman.data.batching import length_batches, pad, streams
 from elman.data.readers import read_text
 from elman.data.vocabulary import Vocabulary, check_level, detokenize, tokenize
-from elman.errors import DataError, OptionError
-from elman.models.estimator import Estimator, as_tensor, initial_embedding, initial_linear
+from elman.errors import DataError, OptionError, did_you_mean
+from elman.models.estimator import Estimator, as_tensor
 from elman.models.inputs import fitting, listed
-from elman.models.options import LanguageModelOptions, documented
+from elman.models.language_network import LanguageNetwork
+from elman.models.language_training import IGNORED, LanguageTrainee
+from elman.models.options import RECIPES, LanguageModelOptions, documented, preset, with_recipes
 from elman.models.restoring import vocabulary_from
 from elman.models.sampling import check as check_sampling
 from elman.models.sampling import draw
 from elman.nn import Recurrent
-from elman.nn.recurrent import State
 from elman.runtime.document import Document
 from elman.training.progress import Progress
 
-IGNORED = -100  # a target that is not counted: starts of documents, and what fills up the last row of the streams
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 WINDOW = 256  # steps that are read at once where nothing is learnt
 MOST_LOGITS = 1 << 25  # logits that are held at once where nothing is learnt: 128 MiB
 
 
-class LanguageNetwork(nn.Module):
-    """Embedding, recurrent layers, output: tokens (T, B) -> logits (T, B, V) and the state to carry on."""
-
-    def __init__(
-        self, vocabulary_size: int, embedding_size: int, recurrent: Recurrent, dropout: float, tied: bool
-    ) -> None:
-        super().__init__()
-        self.embedding = initial_embedding(vocabulary_size, embedding_size)
-        self.dropout = nn.Dropout(dropout)
-        self.recurrent = recurrent
-        self.output = initial_linear(nn.Linear(recurrent.output_size, vocabulary_size))
-        if tied:  # Press & Wolf 2017; Inan et al. 2017
-            if embedding_size != recurrent.output_size:
-                raise OptionError(
-                    f"--tied needs an embedding as wide as the output of the recurrent layers: embedding_size "
-                    f"{embedding_size} is not {recurrent.output_size}; set --embedding-size {recurrent.output_size}"
-                )
-            self.output.weight = self.embedding.weight
-
-    def forward(self, tokens: Tensor, state: State | None = None, lengths: Any = None) -> tuple[Tensor, State]:
-        x = self.dropout(self.embedding(tokens))
-        output, state = self.recurrent(x, state, lengths=lengths)
-        return self.output(self.dropout(output)), state
-
-
 @documented
+@with_recipes
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class LanguageModel(LanguageModelOptions, Estimator):
     """Predicts the next token of a text (Mikolov et al. 2010; Graves 2013).
@@ -74,14 +50,25 @@ class LanguageModel(LanguageModelOptions, Estimator):
     def check(self) -> None:
         super().check()
         check_level(self.level)
+        if self.recipe is not None and self.recipe not in RECIPES:
+            raise OptionError(
+                f"--recipe is {self.recipe!r}, which is not known{did_you_mean(str(self.recipe), RECIPES)}"
+            )
         self._check_whole("bptt", "min_count")
-        self._check_whole("bptt_reach", "embedding_size", "max_vocabulary", optional=True)
-        if self._reach % self.bptt:
-            raise OptionError(f"--bptt-reach must be a multiple of --bptt ({self.bptt}), not {self._reach}")
+        self._check_whole("bptt_reach", "embedding_size", "max_vocabulary", "softmax_samples", optional=True)
+        self._check_share("vector_dropout", "embedding_dropout", "output_dropout")
+        self._check_amount("activation_penalty", "temporal_penalty", "bptt_spread")
+        reach = self.bptt_reach or self.bptt
+        if reach % self.bptt:
+            raise OptionError(f"--bptt-reach must be a multiple of --bptt ({self.bptt}), not {reach}")
+        if self.bptt_spread and reach != self.bptt:
+            raise OptionError(
+                "--bptt-spread makes windows of many lengths, so that --bptt-reach must be --bptt, or none"
+            )
 
-    @property
-    def _reach(self) -> int:
-        return self.bptt if self.bptt_reach is None else self.bptt_reach
+    def set_params(self, **options: Any) -> Self:
+        """Change options by name; a recipe sets its own, but for those that are given beside it."""
+        return super().set_params(**{**preset(options.get("recipe")), **options})
 
     # -- text to numbers -----------------------------------------------------------------------------------------------
     def _documents(self, text: str | Sequence[str] | Path) -> list[list[str] | str]:
@@ -144,7 +131,10 @@ class LanguageModel(LanguageModelOptions, Estimator):
         with self._seeded():
             self.module_ = self._network().to(self.device)
         held = self._encode(held_out)
-        trainee = _Trainee(self, stream, held, self._characters(held_out))
+        trainee = LanguageTrainee(
+            self, self.module_, stream, self._targets(stream),
+            lambda: self._figures(held, self._characters(held_out)) if len(held) > 1 else {},
+        )  # fmt: skip
         self._train(trainee, [stream, held], folder, resume, progress)
         return self
 
@@ -162,8 +152,21 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     def _network(self) -> LanguageNetwork:
         embedding = self.embedding_size or (64 if self.level == "char" and not self.tied else self.hidden_size)
-        recurrent = Recurrent(self.cell, embedding, self.hidden_size, self.num_layers, **self._layer_options())
-        return LanguageNetwork(len(self.vocabulary_), embedding, recurrent, self.dropout, self.tied)
+        sizes = self._sizes(embedding)
+        return self._around(Recurrent(self.cell, embedding, sizes, self.num_layers, **self._layer_options()))
+
+    def _sizes(self, embedding: int) -> list[int]:
+        """Units of every layer: the last one is as wide as an embedding that is also the output matrix."""
+        sizes = [self.hidden_size] * self.num_layers
+        if self.tied and self.num_layers > 1:
+            sizes[-1] = embedding
+        return sizes
+
+    def _around(self, recurrent: Recurrent) -> LanguageNetwork:
+        return LanguageNetwork(
+            len(self.vocabulary_), recurrent, self.dropout, self.tied, vector_dropout=self.vector_dropout,
+            embedding_dropout=self.embedding_dropout, output_dropout=self.output_dropout,
+        )  # fmt: skip
 
     # -- use -----------------------------------------------------------------------------------------------------------
     def evaluate(self, text: str | Sequence[str] | Path) -> dict[str, float]:
@@ -320,7 +323,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
         return loss, [[self.vocabulary_.tokens[i] for i in row] for row in inputs.T]
 
     def _truncation(self) -> dict[str, Any]:
-        return {"bptt": self._reach}
+        return {"bptt": self.bptt_reach or self.bptt}
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
@@ -328,9 +331,8 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     def _restore(self, doc: Document) -> None:
         self.vocabulary_ = vocabulary_from(doc, "tokens", "unknown", "start", "end")
-        recurrent = self._recurrent_from(doc, self.embedding_size)
-        embedding = recurrent.input_size
-        self.module_ = LanguageNetwork(len(self.vocabulary_), embedding, recurrent, self.dropout, self.tied)
+        embedding = doc.networks["recurrent"][0].input_size if doc.networks.get("recurrent") else 1
+        self.module_ = self._around(self._recurrent_from(doc, self.embedding_size, self._sizes(embedding)))
 
 
 def _hold_out(documents: list[Any], fraction: float) -> tuple[list[Any], list[Any]]:
@@ -350,44 +352,3 @@ def _hold_out(documents: list[Any], fraction: float) -> tuple[list[Any], list[An
     if not kept:
         raise DataError("the text is too short to hold out a part for validation; give --valid, or --valid-fraction 0")
     return kept, held_out
-
-
-class _Trainee:
-    """What the loop trains: windows of parallel streams, with carried state."""
-
-    maximize = False
-    monitor = "loss"
-
-    def __init__(self, model: LanguageModel, stream: np.ndarray, held_out: np.ndarray, characters: int | None) -> None:
-        self.model, self.module, self.held_out, self.characters = model, model.module_, held_out, characters
-        self.unit = "characters" if model.level == "char" else "words"
-        rows = min(model.batch_size, max(1, (len(stream) - 1) // 2))
-        self.inputs = as_tensor(streams(stream[:-1], rows), model._weight)
-        self.targets = as_tensor(streams(model._targets(stream), rows), model._weight)
-        self.k1 = model.bptt
-        self.reach = model._reach // model.bptt
-
-    def epoch(self, number: int) -> range:
-        return range(0, len(self.inputs), self.k1)
-
-    def loss(self, start: int, carry: Any) -> tuple[Tensor, int, Any]:
-        """The window from `start`. The carry holds the states at the starts of the last k2 / k1 windows, this one's
-        last: the gradient reaches back to the oldest of them, the loss is that of the new window alone."""
-        history: tuple[State | None, ...] = carry or (None,)
-        begin = start - (len(history) - 1) * self.k1
-        stop = min(start + self.k1, len(self.inputs))
-        logits, state = self.module(self.inputs[begin:stop], history[0])
-        targets = self.targets[start:stop].flatten()
-        count = int((targets != IGNORED).sum())
-        total = nn.functional.cross_entropy(
-            logits[start - begin :].flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum"
-        )
-        carried = tuple(tuple(s.detach() for s in part) for part in state)
-        kept = history[len(history) - self.reach + 1 :] if len(history) >= self.reach else history
-        if kept and kept[0] is None:  # the zeros before the first step, as tensors: a checkpoint holds tensors
-            kept = (tuple(part.zeros(self.inputs.shape[1]) for part in self.module.recurrent.parts()), *kept[1:])
-        # A short window may hold nothing but a start token: its loss is 0, where a mean over nothing would be NaN.
-        return total / max(1, count), count, (*(kept if self.reach > 1 else ()), carried)
-
-    def validate(self) -> dict[str, float]:
-        return self.model._figures(self.held_out, self.characters) if len(self.held_out) > 1 else {}

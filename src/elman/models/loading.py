@@ -8,6 +8,7 @@ from elman.errors import ModelFileError
 from elman.models.classifier import SequenceClassifier
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.estimator import Estimator
+from elman.models.label_sets import LabelSetModel
 from elman.models.language_model import LanguageModel
 from elman.models.regressor import SequenceRegressor
 from elman.models.tagger import SequenceTagger
@@ -23,6 +24,7 @@ TASKS: dict[str, type[Estimator]] = {
         SequenceTagger,
         Transcriber,
         EncoderDecoder,
+        LabelSetModel,
     )
 }
 """The estimators by the names that the command line and the model files use."""

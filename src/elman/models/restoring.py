@@ -7,7 +7,7 @@ a claim of any size costs nothing, and get their memory once every name and shap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 import msgspec
@@ -114,24 +114,26 @@ def recurrent_from(
     name: str,
     *,
     input_size: int | None,
-    hidden_size: int,
+    hidden_size: int | Sequence[int],
     num_layers: int,
     bidirectional: bool,
     residual: bool = False,
     zoneout: float | Mapping[str, float] = 0.0,
     **regularisers: Any,
 ) -> Recurrent:
-    """The network `name` of the file, when it is the one that the options describe; input_size None: any."""
+    """The network `name` of the file, when it is the one that the options describe; input_size None: any.
+    hidden_size: the units of every layer, or of each."""
     layers = doc.networks.get(name)
     if layers is None:
         raise DataError(f"the network {name!r} is missing")
-    sizes = {layer.hidden_size for layer in layers}
-    if sizes != {hidden_size} or len(layers) != num_layers or input_size not in (None, layers[0].input_size):
+    sizes = [layer.hidden_size for layer in layers]
+    wanted = [hidden_size] * num_layers if isinstance(hidden_size, int) else list(hidden_size)
+    if sizes != wanted or input_size not in (None, layers[0].input_size):
         raise DataError(f"the network {name!r} has other sizes than the options say")
     rates = Regularisers(zoneout=zoneout).rates
     recurrent = Recurrent(
         [TracedCell(without_zoneout(layer.cell, rates(layer.cell))) for layer in layers], layers[0].input_size,
-        hidden_size, num_layers, bidirectional=bidirectional, residual=residual, zoneout=zoneout, **regularisers,
+        sizes, num_layers, bidirectional=bidirectional, residual=residual, zoneout=zoneout, **regularisers,
     )  # fmt: skip
     if tuple(layer_document(layer, residual) for layer in layers_of(recurrent)) != layers:
         raise DataError(

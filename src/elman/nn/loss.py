@@ -48,6 +48,25 @@ def binary_cross_entropy(
     return _reduce(each, torch.ones_like(each), inside, reduction)
 
 
+def sampled_cross_entropy(
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, shares: Tensor, samples: int
+) -> Tensor:
+    """Categorical cross-entropy over a part of many classes, nats, summed: x (N, H), weight (V, H), bias (V),
+    targets (N) -> a scalar (Bengio & Senécal 2008; Jean et al. 2015).
+
+    The classes are the targets and those of `samples` draws by `shares` (V), the classes' shares among all targets.
+    A class stands for as many as it is rare among such draws, targets being N of them: its logit is lifted by
+    -log(1 - (1 - share)^(samples + N)). The draws come from torch's default generator.
+    """
+    drawn = torch.multinomial(shares.cpu(), samples, replacement=True).to(targets.device)
+    classes, places = torch.unique(torch.cat([targets, drawn]), return_inverse=True)
+    found = -torch.expm1((samples + len(targets)) * torch.log1p(-shares[classes].double()))
+    lift = -found.clamp(min=torch.finfo(torch.float32).tiny).log().to(x.dtype)
+    # Rows of the matrix as an embedding: its backward adds them up faster than that of plain indexing.
+    logits = torch.addmm(bias[classes] + lift, x, nn.functional.embedding(classes, weight).T)
+    return nn.functional.cross_entropy(logits, places[: len(targets)], reduction="sum")
+
+
 def _check(logits: Tensor, targets: Tensor, wanted: torch.Size | None, reduction: str) -> None:
     if reduction not in REDUCTIONS:
         raise OptionError(f"unknown reduction {reduction!r}{did_you_mean(str(reduction), REDUCTIONS)}")

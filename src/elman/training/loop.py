@@ -35,7 +35,8 @@ __all__ = ["Summary", "Trainee", "TrainingOptions", "fit"]
 
 
 class Trainee(Protocol):
-    """What the loop trains."""
+    """What the loop trains. It may also have `rate_factor(batch)`: by how much the learning rate of this step differs
+    from the schedule's, a pure function of the batch."""
 
     # Read only here, so that plain attributes of any narrower type will do.
     @property
@@ -164,7 +165,8 @@ class _Run:
         )
         self.at, self.pace = at, Pace(options, trainee.unit, at.seconds)
         self.batches = 0  # in the epoch at hand
-        self.rate = math.nan
+        self.rate = self.rate_set = math.nan
+        self.rate_factor = getattr(trainee, "rate_factor", lambda batch: 1.0)
         self.unsaved, self.saved_step, self.saved_seconds, self.shown = not at.step, at.step, at.seconds, at.seconds
         self.observer = None if options.diagnose is None else self._observer(options.diagnose)
 
@@ -232,9 +234,10 @@ class _Run:
     def _step(self, batch: Any) -> None:
         """One step: loss, gradient, its norm, clipping, the optimiser. Counts what the log needs."""
         at, options, learner = self.at, self.options, self.learner
-        rate = learning_rate(options, at.step, at.epoch + at.batch / self.batches, at.reductions)
-        if rate != self.rate:
-            self.rate = rate
+        self.rate = learning_rate(options, at.step, at.epoch + at.batch / self.batches, at.reductions)
+        rate = self.rate * self.rate_factor(batch)
+        if rate != self.rate_set:
+            self.rate_set = rate
             set_rate(learner.optimizer, rate)
         loss, units, learner.carry = self.trainee.loss(batch, learner.carry)
         value = loss.item()

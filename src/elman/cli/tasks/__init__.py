@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elman.cli.tasks import (
     classify,
+    label_sets,
     language_model,
     regress,
     tag,
@@ -21,6 +22,7 @@ TASKS: dict[str, Task] = {
         tag.TASK,
         transcribe.TASK,
         transduce.TASK,
+        label_sets.TASK,
     )
 }
 """By the names that the command line and the model files use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from elman.cli import options
 from elman.cli.options import TOKENS
 from elman.cli.sources import Reading
 from elman.cli.tasks.task import Chosen, Task
-from elman.data import is_made
+from elman.data import detokenize, is_made, tokenize
 from elman.errors import DataError, OptionError
 
 
@@ -22,6 +23,7 @@ class LanguageModelTask(Task):
     sources = (("FILES...", "Texts to learn from, in this order; also .gz, and - for standard input"),)
     reading = options.READING[:2]
     held_part = "the last"
+    makes_with = ("prompt", "length", "temperature", "top_k", "top_p", "seed")
 
     def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> list[str]:
         """The texts of the sources."""
@@ -59,6 +61,31 @@ class LanguageModelTask(Task):
                 raise DataError(f"{table.place(place)}: expected a text, got {type(text).__name__}")
         for text, score in zip(texts, model.score(texts)):
             yield {"text": text, "log_probability": score["log_probability"], "perplexity": score["perplexity"]}
+
+    def generate(self, model: Any, chosen: Chosen) -> None:
+        """Print the prompt and what the model makes of it, token by token as they are drawn."""
+        prompt, length = chosen.get("prompt", ""), chosen.get("length", 200)
+        how = {name: chosen[name] for name in ("temperature", "top_k", "top_p", "seed") if name in chosen}
+        tokens = tokenize(prompt, model.level)
+        unknown = [token for token in dict.fromkeys(tokens) if token not in model.vocabulary_]
+        if unknown:
+            names = ", ".join(repr(token) for token in unknown[:5])
+            print(f"elman: note: the model never saw {names} of the prompt; it reads them as unknown", file=sys.stderr)
+        shown = prompt if model.level == "char" else detokenize(tokens, model.level)
+        drawn = model.stream(prompt, length, **how)  # refuses wrong options before anything is written
+        sys.stdout.write(shown)
+        for token in drawn:
+            tokens.append(token)
+            # A word's spacing depends on the one before it alone, so that two tokens tell what the next one adds.
+            more = (
+                token
+                if model.level == "char"
+                else detokenize(tokens[-2:], model.level)[len(tokens[-2]) if len(tokens) > 1 else 0 :]
+            )
+            sys.stdout.write(more)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
 
 
 TASK = LanguageModelTask()

@@ -48,6 +48,10 @@ class Task:
     """How files are read."""
     using: ClassVar[Sequence[Option]] = ()
     """Options of `elman predict` and `elman evaluate` that not every task has."""
+    makes_with: ClassVar[Sequence[str]] = ()
+    """The names of the options of `elman generate` that it takes; empty for a task that generates nothing."""
+    generating: ClassVar[Sequence[Option]] = ()
+    """Options of `elman generate` that no other task has."""
     held_part: ClassVar[str] = "a random"
     """Which part of the data is held out where no --valid is given."""
 
@@ -116,4 +120,8 @@ class Task:
 
     def predict(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Iterator[dict[str, Any]]:
         """One record, plain data, for each that is read."""
+        raise NotImplementedError
+
+    def generate(self, model: Any, chosen: Chosen) -> None:
+        """Print what the model makes of its own. Only asked of tasks that say what they make it with."""
         raise NotImplementedError
