@@ -23,25 +23,21 @@ Array = npt.NDArray[Any]
 SECOND = 1_000_000  # of microseconds
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
 _NAMES = ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second"), (1000, "millisecond"), (1, "microsecond"))
-_SEASONS = {"minute": (60, 1440), "hour": (24,), "day": (7,), "month": (12,)}
 
 
 @dataclass(frozen=True)
 class Frequency:
-    """The step from one time to the next: so many microseconds, or months, or plain numbers."""
+    """The step from one time to the next: so many microseconds, or months, or plain steps."""
 
-    unit: Literal["microsecond", "month", "number"]
+    unit: Literal["microsecond", "month", "step"]
     count: int
 
     def __str__(self) -> str:
-        size, name = next((size, name) for size, name in ((1, self.unit), *_NAMES) if self._whole(size, name))
+        size, name = 1, str(self.unit)
+        if self.unit == "microsecond":
+            size, name = next((size, name) for size, name in _NAMES if self.count % size == 0)
         count = self.count // size
         return f"{count} {name}s" if count > 1 else f"1 {name}"
-
-    def _whole(self, size: int, name: str) -> bool:
-        return (self.unit != "microsecond" and name == self.unit) or (
-            self.unit == "microsecond" and self.count % size == 0 and size > 1
-        ) or (size == 1 and name == "microsecond" and all(self.count % s for s, _ in _NAMES[:-1]))  # fmt: skip
 
     @classmethod
     def parse(cls, text: str) -> Frequency:
@@ -49,7 +45,7 @@ class Frequency:
         found = re.fullmatch(r"([0-9]{1,12}) (\w+?)s?", text, re.ASCII)
         sizes: dict[str, int] = {name: size for size, name in _NAMES}
         if found is not None and int(found[1]) > 0:
-            if found[2] in ("month", "number"):
+            if found[2] in ("month", "step"):
                 return cls(found[2], int(found[1]))  # type: ignore[arg-type]
             if found[2] in sizes and int(found[1]) * sizes[found[2]] < 1 << 62:
                 return cls("microsecond", int(found[1]) * sizes[found[2]])
@@ -77,7 +73,7 @@ class Frequency:
     def times(self, start: Any, first: int, count: int) -> Array:
         """The times of steps first, first + 1, ... from the start; a month's last day stays a last day."""
         steps = np.arange(first, first + count) * self.count
-        if self.unit == "number":
+        if self.unit == "step":
             return np.asarray(start + steps)
         if self.unit == "microsecond":
             return np.asarray(start + steps.astype("m8[us]"))
@@ -161,7 +157,7 @@ def infer_frequency(times: Sequence[Array], where: str) -> Frequency:
     if not pairs:
         raise DataError(f"{where}: a single time says nothing of the step between times; give two or more")
     if pairs[0].dtype.kind == "i":
-        return _commonest([np.diff(part) for part in pairs], "number", pairs, where)
+        return _commonest([np.diff(part) for part in pairs], "step", pairs, where)
     if all(_same_day(part) for part in pairs):
         months = [np.diff(part.astype("M8[M]").astype(np.int64)) for part in pairs]
         if all((m > 0).all() for m in months):
@@ -179,7 +175,7 @@ def _same_day(times: Array) -> bool:
 
 
 def _commonest(
-    differences: Sequence[Array], unit: Literal["microsecond", "month", "number"], times: Sequence[Array], where: str
+    differences: Sequence[Array], unit: Literal["microsecond", "month", "step"], times: Sequence[Array], where: str
 ) -> Frequency:
     counts = Counter(np.concatenate(differences).tolist())
     step = min(counts, key=lambda d: (-counts[d], d))
@@ -230,14 +226,14 @@ CALENDAR: dict[str, tuple[Callable[[Array], Array], int, int]] = {
     "hour": (_of_day, 0, DAY),
     "weekday": (_of_week, 0, 7 * DAY),
     "day": (_of_month, 12 * HOUR, 28 * DAY),
-    "month": (_of_year, 12 * HOUR, 365 * DAY),
+    "month": (_of_year, 12 * HOUR, 300 * DAY),
 }
 """What a calendar tells of a time, by name; each enters as sine and cosine of one and of two turns."""
 
 
 def calendar_for(frequency: Frequency | None) -> tuple[str, ...]:
     """The names that say something at this frequency."""
-    if frequency is None or frequency.unit == "number":
+    if frequency is None or frequency.unit == "step":
         return ()
     step = frequency.count * (30 * DAY if frequency.unit == "month" else 1)
     return tuple(name for name, (_, least, below) in CALENDAR.items() if least <= step < below)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elman.models.classifier import SequenceClassifier
+    from elman.models.forecaster import Forecaster
     from elman.models.language_model import LanguageModel
     from elman.models.loading import TASKS, load
     from elman.models.regressor import SequenceRegressor
     from elman.models.tagger import SequenceTagger
 
 _HOME = {
+    "Forecaster": "forecaster",
     "LanguageModel": "language_model",
     "SequenceClassifier": "classifier",
     "SequenceRegressor": "regressor",
@@ -21,7 +23,15 @@ _HOME = {
     "load": "loading",
 }
 
-__all__ = ["TASKS", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger", "load"]
+__all__ = [
+    "TASKS",
+    "Forecaster",
+    "LanguageModel",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,14 @@ import os
 from elman.errors import ModelFileError
 from elman.models.classifier import SequenceClassifier
 from elman.models.estimator import Estimator
+from elman.models.forecaster import Forecaster
 from elman.models.language_model import LanguageModel
 from elman.models.regressor import SequenceRegressor
 from elman.models.tagger import SequenceTagger
 from elman.runtime import model_file
 
 TASKS: dict[str, type[Estimator]] = {
-    e.task: e for e in (LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger)
+    e.task: e for e in (LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, Forecaster)
 }
 """The estimators by the names that the command line and the model files use."""
 

@@ -300,7 +300,7 @@ def _count_quantile(level: Tensor, mean: Tensor, size: Tensor) -> Tensor:
             break
         low, high = torch.where(short, high, low), torch.where(short, 2 * high, high)
     while bool((high - low > 1).any()):
-        middle = ((low + high) / 2).floor()
+        middle = ((low + high) / 2).ceil()  # never below 0
         short = incomplete_beta(size, middle + 1, share) < level
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)
     return high
