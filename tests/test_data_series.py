@@ -98,7 +98,12 @@ def test_parquet(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.values, [1, NAN, 3, 4])
     assert str(one.frequency) == "1 hour"
     whole = (tmp_path / "a.parquet").read_bytes()
-    for name, data in (("cut", whole[:-20]), ("text", b"a,b\n1,2\n"), ("flipped", whole[:60] + b"\xff" * 40 + whole[100:])):
+    flipped = whole[:60] + b"\xff" * 40 + whole[100:]
+    for name, data in (
+        ("cut", whole[:-20]),
+        ("text", b"a,b\n1,2\n"),
+        ("flipped", flipped),
+    ):
         (tmp_path / f"{name}.parquet").write_bytes(data)
         with pytest.raises(DataError, match=r"is not a whole Parquet file"):
             read_table(tmp_path / f"{name}.parquet")

@@ -42,7 +42,7 @@ def oracle(kind: Likelihood, numbers: Tensor, scale: Any = 1.0) -> Any:
     if isinstance(kind, Gaussian):
         return Normal(numbers[..., 0], wide)
     if isinstance(kind, StudentT):
-        return TorchStudent(2 + softplus(numbers[..., 2]), numbers[..., 0], wide)
+        return TorchStudent(2 + softplus(numbers[..., 2]) + 1e-6, numbers[..., 0], wide)
     mean = (softplus(numbers[..., 0]) + 1e-6) * scale
     return TorchCounts(1 / wide, logits=(mean * wide).log())
 
@@ -73,7 +73,7 @@ def test_quantiles_are_scipys(kind: Likelihood) -> None:
         assert (below[1] > np.array(LEVELS) - 1e-9).all()
         return
     family = stats.norm if isinstance(kind, Gaussian) else stats.t
-    shape = [] if isinstance(kind, Gaussian) else [2 + softplus(numbers[:, 2]).numpy()]
+    shape = [] if isinstance(kind, Gaussian) else [2 + softplus(numbers[:, 2]).numpy() + 1e-6]
     expected = np.stack([family.ppf(level, *shape, *parts) for level in LEVELS], -1)
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
 

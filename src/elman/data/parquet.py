@@ -36,7 +36,8 @@ def read_parquet(path: PathLike) -> Table:
         raise DataError(f"{source} is not a whole Parquet file ({reason}); write it again") from None
     if rows * len(names) > limit:
         raise DataError(
-            f"{source} claims {rows:,} rows of {len(names)} columns, more than the {limit:,} entries allowed for its size"
+            f"{source} claims {rows:,} rows of {len(names)} columns, more than the {limit:,} entries allowed for a "
+            "file of its size"
         )
     if not rows:
         raise DataError(f"{source} holds no records; it needs at least one")

@@ -1,6 +1,6 @@
 """Time stamps: reading them, the regular step between them, and what a calendar says of them.
 
-Times are numpy datetime64[us] without a zone (those with one are turned into UTC), or plain whole numbers that count steps.
+Times are numpy datetime64[us] without a zone (those with one are turned into UTC), or whole numbers that count steps.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from elman.errors import DataError, OptionError, did_you_mean
 Array = npt.NDArray[Any]
 SECOND = 1_000_000  # of microseconds
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
-_NAMES = ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second"), (1000, "millisecond"), (1, "microsecond"))
+_NAMES = (
+    (DAY, "day"),
+    (HOUR, "hour"),
+    (MINUTE, "minute"),
+    (SECOND, "second"),
+    (1000, "millisecond"),
+    (1, "microsecond"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Frequency:
         """How many steps each time is from the start; not whole for a time that is off the grid."""
         if self.unit == "month":
             months = times.astype("M8[M]").astype(np.int64) - start.astype("M8[M]").astype(np.int64)
-            return months / self.count
+            return np.asarray(months / self.count)
         return np.asarray((times - start).astype(np.int64) / self.count)
 
     def times(self, start: Any, first: int, count: int) -> Array:
@@ -95,7 +102,7 @@ def parse_times(values: Sequence[Any], table: Table, column: str, time_format: s
     for index, value in enumerate(values):
         time, problem = _parse(value, time_format)
         if not problem and found and type(time) is not type(found[0]):
-            problem = "is of another kind than the ones before (a number, a time with a zone, one without): use one kind"
+            problem = "is of another kind than those before (a number, a time with a zone, one without): use one"
         if problem:
             raise DataError(f"{table.place(index)}: column {column!r} {problem}")
         found.append(time)
@@ -133,7 +140,7 @@ def _parse(value: Any, time_format: str | None) -> tuple[Any, str]:
         shown = "is empty" if empty else f"holds {brief(value)}"
         return None, f"{shown} where a time is expected; give each row one"
     kind = datetime.datetime if value.tzinfo is None else _Zoned
-    return kind(*value.timetuple()[:6], value.microsecond, value.tzinfo), ""  # type: ignore[misc]
+    return kind(*value.timetuple()[:6], value.microsecond, value.tzinfo), ""
 
 
 def _parse_text(text: str, time_format: str | None) -> tuple[Any, str]:
@@ -201,11 +208,11 @@ def show(time: Any) -> str:
 
 # -- the calendar ------------------------------------------------------------------------------------------------------
 def _of_day(times: Array) -> Array:
-    return (times - times.astype("M8[D]")).astype(np.int64) / DAY
+    return np.asarray((times - times.astype("M8[D]")).astype(np.int64) / DAY)
 
 
 def _of_hour(times: Array) -> Array:
-    return (times - times.astype("M8[h]")).astype(np.int64) / HOUR
+    return np.asarray((times - times.astype("M8[h]")).astype(np.int64) / HOUR)
 
 
 def _of_week(times: Array) -> Array:  # 1970-01-01 was a Thursday
@@ -213,7 +220,7 @@ def _of_week(times: Array) -> Array:  # 1970-01-01 was a Thursday
 
 
 def _of_month(times: Array) -> Array:
-    return (times.astype("M8[D]") - times.astype("M8[M]").astype("M8[D]")).astype(np.int64) / 31
+    return np.asarray((times.astype("M8[D]") - times.astype("M8[M]").astype("M8[D]")).astype(np.int64) / 31)
 
 
 def _of_year(times: Array) -> Array:

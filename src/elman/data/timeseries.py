@@ -69,7 +69,12 @@ class TimeSeries:
     def head(self, count: int) -> TimeSeries:
         """The first `count` values; known inputs stay for as long as they are known."""
         return TimeSeries(
-            self.values[:count], self.name, self.start, self.frequency, self.known, self.past[: min(count, len(self.past))]
+            self.values[:count],
+            self.name,
+            self.start,
+            self.frequency,
+            self.known,
+            self.past[:count],
         )
 
 
@@ -267,7 +272,9 @@ def _places(
 def _rows(table: Table, columns: Columns) -> list[TimeSeries]:
     """A series a row, as in the files of the M competitions: empty fields at the end fill up shorter ones."""
     matrix = np.stack([_numbers(table, name) for name in columns.targets], 1)  # (rows, T)
-    names = [str(n) for n in table.column(columns.series)] if columns.series else [str(i + 1) for i in range(len(table))]
+    names = (
+        [str(n) for n in table.column(columns.series)] if columns.series else [str(i + 1) for i in range(len(table))]
+    )
     found: dict[str, TimeSeries] = {}
     for index, name in enumerate(names):
         there = np.flatnonzero(~np.isnan(matrix[index]))

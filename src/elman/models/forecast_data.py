@@ -1,4 +1,4 @@
-"""What users hand to a forecaster, as series; and what it hands back: forecasts, their intervals, a back-test's figures."""
+"""What users hand to a forecaster, as series; and what it hands back: forecasts, their intervals, a back-test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Collection:
 def as_series(
     data: Any, options: ForecasterOptions, columns: Columns | None = None, frequency: Frequency | None = None
 ) -> Collection:
-    """A Path, a Table or a data frame, a TimeSeries, an array (T,), or several arrays or TimeSeries in a list or by name.
+    """A Path, a Table or a data frame, a TimeSeries, an array (T,), or several of those two in a list or by name.
 
     columns, frequency: what a model knows of the tables that it learnt from. Raises DataError.
     """
@@ -155,21 +155,20 @@ def figures_table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def conformal_factors(scores: Array, percent: Sequence[int]) -> Array:
-    """(P, H): by how much intervals are to be stretched so that they would have held so many percent of the held-out part.
+    """(P, H): by how much intervals are to be stretched so that they would have held their percentages of values.
 
-    scores (S, H), or (P, S, H) where each interval has its own: distance of the true value from the forecast, in units of
-    the interval's own reach; NaN where there is none. A step borrows from its neighbours until there are about 200 scores
-    (split conformal prediction: Vovk, Gammerman & Shafer 2005; Romano, Patterson & Candès 2019).
+    scores (P, S, H): the distance of each true value from the forecast, in units of the interval's own reach; NaN where
+    there is none. A step borrows from its neighbours until there are about 200 scores (split conformal prediction:
+    Vovk, Gammerman & Shafer 2005; Romano, Patterson & Candès 2019).
     """
-    every = np.broadcast_to(scores, (len(percent), *scores.shape[-2:]))
-    count, horizon = every.shape[1:]
+    count, horizon = scores.shape[1:]
     reach = 0
     while reach < horizon and count * (2 * reach + 1) < 200:
         reach += 1
     factors = np.ones((len(percent), horizon))
     for row, share in enumerate(percent):
         for step in range(horizon):
-            near = every[row, :, max(0, step - reach) : step + reach + 1]
+            near = scores[row, :, max(0, step - reach) : step + reach + 1]
             near = near[~np.isnan(near)]
             if len(near):
                 factors[row, step] = np.quantile(near, min(1, share / 100 * (1 + 1 / len(near))), method="higher")

@@ -1,8 +1,8 @@
-"""What the model file of a forecaster holds besides options and weights, and back: everything is checked on the way in."""
+"""What the model file of a forecaster holds besides options and weights, and back: all is checked on the way in."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -12,9 +12,6 @@ from elman.data.timeseries import Columns
 from elman.errors import DataError
 from elman.models.forecast_windows import Recipe
 from elman.runtime.document import Document, short
-
-if TYPE_CHECKING:
-    from elman.models.forecaster import Forecaster
 
 MOST = 1 << 20
 """The longest lookback, horizon and season that a file may claim."""
@@ -37,8 +34,8 @@ class _Fitted(msgspec.Struct, forbid_unknown_fields=True):
     factors: list[list[float]] | None
 
 
-def fitted_parts(model: Forecaster) -> dict[str, Any]:
-    """As the document keeps it."""
+def fitted_parts(model: Any) -> dict[str, Any]:
+    """What `model`, a Forecaster, knows, as the document keeps it."""
     recipe, columns = model.recipe_, model.columns_
     fitted = _Fitted(
         recipe.lookback, recipe.horizon, recipe.seasons, recipe.relative, recipe.scaling, recipe.calendar,  # type: ignore[arg-type]
@@ -49,8 +46,8 @@ def fitted_parts(model: Forecaster) -> dict[str, Any]:
     return {"series": msgspec.to_builtins(fitted)}
 
 
-def fitted_from(doc: Document, model: Forecaster) -> dict[str, Any]:
-    """The fitted attributes of `model`, whose options are set. DataError for what does not fit them."""
+def fitted_from(doc: Document, model: Any) -> dict[str, Any]:
+    """The fitted attributes of `model`, a Forecaster whose options are set. DataError for what does not fit them."""
     try:
         fitted = msgspec.convert(doc.vocabularies.get("series", {}), _Fitted)
         columns = None if fitted.columns is None else msgspec.convert(fitted.columns, Columns)
@@ -73,13 +70,14 @@ def fitted_from(doc: Document, model: Forecaster) -> dict[str, Any]:
     mean, scale = _numbers(doc, "input_mean", "input_scale", inputs)
     pairs = _numbers(doc, "center", "scale", len(fitted.names) if model.scaling_over == "series" else 0)
     return {
-        "recipe_": recipe, "columns_": columns, "frequency_": frequency, "names_": fitted.names, "inputs_": (mean, scale),
+        "recipe_": recipe, "columns_": columns, "frequency_": frequency,
+        "names_": fitted.names, "inputs_": (mean, scale),
         "scales_": {name: (float(c), float(s)) for name, c, s in zip(fitted.names, *pairs)},
         "factors_": _factors(fitted.factors, len(model.intervals), recipe.horizon),
     }  # fmt: skip
 
 
-def _check_recipe(recipe: Recipe, model: Forecaster) -> None:
+def _check_recipe(recipe: Recipe, model: Any) -> None:
     sizes = (recipe.lookback, recipe.horizon, *recipe.seasons)
     if not all(1 <= size <= MOST for size in sizes) or recipe.lookback < max(recipe.seasons, default=1):
         raise DataError("the lookback, the horizon or a season cannot be")

@@ -11,8 +11,8 @@ from elman.training import forecast_metrics as metrics
 
 
 def judge(forecasts: Forecasts, true: Array, steps: int, seasons: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Figures by method. `steps`: how many of the last values of each series are judged; errors are scaled (mase) by those
-    of the seasonal naive forecast on what comes before."""
+    """Figures by method. `steps`: how many of the last values of each series are judged; errors are scaled (mase) by
+    those of the seasonal naive forecast on what comes before."""
     horizon, season = true.shape[1], seasons[0] if seasons else 1
     before = [one.values[: len(one) - steps] for one in forecasts.series]
     scale = np.array([metrics.mase_scale(values, season) for values in before])

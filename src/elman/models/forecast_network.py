@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class ForecastNetwork(nn.Module):
             nn.init.normal_(last.weight, std=0.01)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor, series: Tensor, state: object = None, *, last: int | None = None) -> tuple[Tensor, object]:
+    def forward(self, x: Tensor, series: Tensor, state: Any = None, *, last: int | None = None) -> tuple[Tensor, Any]:
         """last: only the raw numbers of so many last steps."""
         if self.series is not None:
             x = torch.cat([x, self.series(series).expand(len(x), -1, -1)], -1)
@@ -44,7 +45,9 @@ def tensors(batch: Batch, like: Tensor) -> dict[str, Tensor]:
     return {name: as_tensor(array, like) for name, array in vars(batch).items()}
 
 
-def loss(network: ForecastNetwork, likelihood: Likelihood, recipe: Recipe, batch: Batch, like: Tensor) -> tuple[Tensor, Tensor]:
+def loss(
+    network: ForecastNetwork, likelihood: Likelihood, recipe: Recipe, batch: Batch, like: Tensor
+) -> tuple[Tensor, Tensor]:
     """(sum of the loss, number of values) over the horizon (direct) or over every step (recursive: teacher forcing)."""
     given = tensors(batch, like)
     steps = None if recipe.recursive else recipe.horizon
@@ -56,7 +59,12 @@ def loss(network: ForecastNetwork, likelihood: Likelihood, recipe: Recipe, batch
 
 @torch.no_grad()
 def direct(
-    network: ForecastNetwork, likelihood: Likelihood, recipe: Recipe, batch: Batch, levels: Sequence[float], like: Tensor
+    network: ForecastNetwork,
+    likelihood: Likelihood,
+    recipe: Recipe,
+    batch: Batch,
+    levels: Sequence[float],
+    like: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Scaled forecasts (H, B) and quantiles (H, B, Q)."""
     given = tensors(batch, like)
@@ -76,7 +84,7 @@ def paths(
     generator: torch.Generator,
     like: Tensor,
 ) -> Tensor:
-    """Scaled futures (H, B, S), each drawn step by step (Salinas et al. 2020, DeepAR); a loss without spread has one."""
+    """Scaled futures (H, B, S), drawn step by step (Salinas et al. 2020, DeepAR); a loss without spread has one."""
     given = tensors(batch, like)
     count = given["x"].shape[1]
     samples = samples if likelihood.spread else 1
@@ -86,7 +94,7 @@ def paths(
         return rows.repeat_interleave(samples, dim)
 
     raw, scale, series = each(raw[0], 0), each(given["scale"], 0), each(given["series"], 0)
-    state = tuple(tuple(each(part, 0) for part in layer) for layer in state)  # type: ignore[attr-defined]
+    state = tuple(tuple(each(part, 0) for part in layer) for layer in state)
     values = list(each(given["recent"], 1))  # of R steps and then of the horizon, (B·S) each
     reference = each(given["reference"][recipe.lookback], 0)
     for step in range(recipe.lookback + 1, recipe.lookback + recipe.horizon + 1):

@@ -1,7 +1,7 @@
 """Windows of series as a forecaster's network reads them: scaled, with seasons, calendar and inputs, gaps filled.
 
-A window has its origin at step t0: L steps of lookback before it, H steps of horizon from it on. The network's input at step
-t tells what is known before t: the value at t - 1, and what the calendar, the seasons and known inputs say of t.
+A window has its origin at step t0: L steps of lookback before it, H steps of horizon from it on. The network's input at
+step t tells what is known before t: the value at t - 1, and what the calendar, the seasons and known inputs say of t.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Windows:
         scales: dict[str, tuple[float, float]] | None = None,
         numbers: dict[str, int] | None = None,
     ) -> None:
-        """inputs: (mean, scale) of the known and past inputs; scales: of the series learnt from, where they are scaled by
-        those; numbers: the series that the network knows apart."""
+        """inputs: (mean, scale) of the known and past inputs; scales: of the series learnt from, where they are scaled
+        by those; numbers: the series that the network knows apart."""
         self.series, self.recipe = list(series), recipe
         self.lengths = np.array([len(one) for one in series], np.int64)
         ends = np.cumsum(self.lengths + recipe.horizon)
@@ -128,14 +128,16 @@ class Windows:
         whole = slice(offset, offset + length + recipe.horizon)
         dates = 4 * len(recipe.calendar)
         if dates:
-            assert one.frequency is not None and one.start is not None, "the estimator has seen to it"
+            assert one.frequency is not None, "the estimator has seen to it"
             times = one.frequency.times(one.start, 0, length + recipe.horizon)
             self.ahead[whole, :dates] = calendar(times, recipe.calendar)
         mean, scale = self.inputs
         if recipe.known:
             rows = one.known[: length + recipe.horizon]
             count = len(recipe.known)
-            self.ahead[offset : offset + len(rows), dates:] = (_carried(rows, mean[:count]) - mean[:count]) / scale[:count]
+            self.ahead[offset : offset + len(rows), dates:] = (_carried(rows, mean[:count]) - mean[:count]) / scale[
+                :count
+            ]
         if recipe.past:
             ours = slice(len(recipe.known), None)
             self.past[here] = (_carried(one.past, mean[ours]) - mean[ours]) / scale[ours]
@@ -155,7 +157,7 @@ class Windows:
 
     # -- which windows there are ---------------------------------------------------------------------------------------
     def origins(self, first: Indices, last: Indices, stride: int = 1) -> tuple[Indices, Indices]:
-        """(series, origin) of the windows with origins first, first + stride, ... up to last, both (S,), of each series."""
+        """(series, origin), both (S,): in each series the origins first, first + stride, ... up to last."""
         counts = np.maximum((last - first) // stride + 1, 0)
         series = np.repeat(np.arange(len(counts)), counts)
         place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -172,10 +174,10 @@ class Windows:
 
         def scaled(at: Indices) -> Array:
             """The values at these steps of the series; those before its beginning as the first."""
-            return (self.values[offset + np.clip(at, 0, limit - 1)] - center) / scale
+            return np.asarray((self.values[offset + np.clip(at, 0, limit - 1)] - center) / scale)
 
         def seen(at: Indices) -> Array:
-            return (at >= 0) & (at < limit) & self.observed[offset + np.clip(at, 0, limit - 1)]
+            return np.asarray((at >= 0) & (at < limit) & self.observed[offset + np.clip(at, 0, limit - 1)])
 
         before = steps - 1
         known = before < limit
@@ -196,11 +198,9 @@ class Windows:
             ],
             -1,
         )  # fmt: skip
-        reference = {
-            "none": lambda: np.zeros_like(value),
-            "last": lambda: scaled(np.minimum(before, limit - 1)),
-            "season": lambda: lags[0],
-        }[recipe.relative]()
+        reference = np.zeros_like(value)
+        if recipe.relative != "none":
+            reference = lags[0] if recipe.relative == "season" else scaled(before)
         inside = (steps >= 0) & (steps < length) & self.observed[offset + np.clip(steps, 0, length - 1)]
         target = (self.values[offset + np.clip(steps, 0, length - 1)] - center) / scale
         recent = origins + np.arange(-max(2, *recipe.seasons, 2), 0)[:, None]

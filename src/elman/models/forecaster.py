@@ -1,4 +1,4 @@
-"""Forecasting of one or many series: all steps at once or step by step, with intervals, judged against naive forecasts."""
+"""Forecasting of one or many series: all steps at once or step by step, with intervals, beside naive forecasts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elman.data.batching import random
 from elman.data.files import brief
 from elman.data.times import CALENDAR, Frequency, calendar_for
 from elman.data.timeseries import LAYOUTS, Columns, TimeSeries
@@ -21,6 +20,7 @@ from elman.models.forecast_data import Backtest, Collection, Forecasts, as_serie
 from elman.models.forecast_files import fitted_from, fitted_parts
 from elman.models.forecast_judging import judge
 from elman.models.forecast_network import ForecastNetwork
+from elman.models.forecast_training import Trainee, thinned, true_values, whole_scale
 from elman.models.forecast_windows import Batch, Indices, Recipe, Windows
 from elman.models.options import ForecasterOptions, documented
 from elman.nn import Recurrent
@@ -29,13 +29,15 @@ from elman.runtime.document import Document
 from elman.training.progress import Progress
 
 STRATEGIES = ("direct", "recursive")
-RELATIVE, SCALING, OVER = ("auto", "none", "last", "season"), ("auto", "standard", "mean", "none"), ("lookback", "series")
+RELATIVE, SCALING, OVER = (
+    ("auto", "none", "last", "season"),
+    ("auto", "standard", "mean", "none"),
+    ("lookback", "series"),
+)
 VALIDATED = 1000
 """Windows of the held-out part that are looked at, at most."""
 ROWS = 4096
 """Windows, or futures of windows, that are computed at once."""
-UNKNOWN_SHARE = 0.05
-"""How often a series is taken as unknown while learning, so that the network can read one that it never saw."""
 
 
 @documented
@@ -85,7 +87,9 @@ class Forecaster(ForecasterOptions, Estimator):
         if self.strategy == "recursive" and self.past:
             raise OptionError("--past inputs are not known step by step; take --strategy direct, or --known")
         if self.likelihood.counts and (self.relative not in ("auto", "none") or self.scaling == "standard"):
-            raise OptionError(f"--loss {self.loss} is for counts, which are not shifted: no --relative or --scaling standard")
+            raise OptionError(
+                f"--loss {self.loss} is for counts, which are not shifted: no --relative or --scaling standard"
+            )
 
     @property
     def likelihood(self) -> Likelihood:
@@ -130,7 +134,9 @@ class Forecaster(ForecasterOptions, Estimator):
         self.inputs_, self.scales_, self.factors_ = (np.zeros(0), np.zeros(0)), {}, None
         self.inputs_ = Windows([one.head(end) for one, end in zip(learn, ends)], self.recipe_).inputs
         if self.scaling_over == "series":
-            self.scales_ = {one.name: _scale(one.values[:end], self.recipe_.scaling) for one, end in zip(learn, ends)}
+            self.scales_ = {
+                one.name: whole_scale(one.values[:end], self.recipe_.scaling) for one, end in zip(learn, ends)
+            }
         windows = self._windows(learn)
         first = np.full(len(learn), self.recipe_.lookback)
         train = windows.origins(first, ends - self.recipe_.horizon)
@@ -144,11 +150,11 @@ class Forecaster(ForecasterOptions, Estimator):
                 Recurrent(self.cell, self._input_size(), self.hidden_size, self.num_layers, **self._layer_options())
             )
         self.module_.to(self.device)
-        trainee = _Trainee(self, windows, train, held_windows, _thinned(held, VALIDATED))
+        trainee = Trainee(self, windows, train, held_windows, thinned(held, VALIDATED))
         arrays = [windows.values, windows.observed, windows.ahead, windows.past, *train, held_windows.values, *held]
         self._train(trainee, arrays, folder, resume, progress)
         if self.calibrate and len(trainee.held[0]):
-            self.factors_ = self._calibrated(held_windows, *_thinned(held, VALIDATED // 2))
+            self.factors_ = self._calibrated(held_windows, *thinned(held, VALIDATED // 2))
         return self
 
     def _recipe(self, data: Collection) -> Recipe:
@@ -190,7 +196,7 @@ class Forecaster(ForecasterOptions, Estimator):
             longest = max(data.series, key=len)
             raise DataError(
                 f"series {brief(longest.name)}, the longest, has {len(longest)} values to learn from; a lookback of "
-                f"{self.recipe_.lookback} and a horizon of {self.recipe_.horizon} need {least}: lower them, or give more"
+                f"{self.recipe_.lookback} and a horizon of {self.recipe_.horizon} need {least}: lower one, or give more"
             )
         notes = []
         if short:
@@ -202,7 +208,7 @@ class Forecaster(ForecasterOptions, Estimator):
         held = np.maximum(self.recipe_.horizon, np.round(self.valid_fraction * lengths).astype(np.int64))
         ends = np.where(split & (lengths - held >= least), lengths - held, lengths)
         if split and (ends == lengths).all():
-            notes.append("the series are too short to hold a part out: the last weights are kept, no interval is checked")
+            notes.append("too short to hold a part out: the last weights are kept, no interval is checked")
         return learn, ends, notes
 
     def _windows(self, series: list[TimeSeries]) -> Windows:
@@ -288,7 +294,7 @@ class Forecaster(ForecasterOptions, Estimator):
     def _calibrated(self, windows: Windows, series: Indices, origins: Indices) -> np.ndarray:
         """How far the intervals must be stretched, by the held-out windows."""
         _, quantiles, scale = self._ahead(windows, series, origins, calibrated=False)
-        true = _true(windows.series, series, origins, self.recipe_.horizon)
+        true = true_values(windows.series, series, origins, self.recipe_.horizon)
         middle = quantiles[..., self.levels.index(0.5)]
         scores = []
         for percent in self.intervals:
@@ -323,17 +329,19 @@ class Forecaster(ForecasterOptions, Estimator):
         point, quantiles, _ = self._ahead(windows, number, origins)
         every = [series[index] for index in number]
         forecasts = Forecasts(every, origins.tolist(), point, quantiles, self.levels, tuple(self.intervals))
-        true = _true(series, number, origins, horizon)
+        true = true_values(series, number, origins, horizon)
         return Backtest(forecasts, true, judge(forecasts, true, steps, self.recipe_.seasons))
 
-    def evaluate(self, X: Any, y: None = None, *, steps: int | None = None, stride: int | None = None) -> dict[str, float]:
+    def evaluate(
+        self, X: Any, y: None = None, *, steps: int | None = None, stride: int | None = None
+    ) -> dict[str, float]:
         """The figures of `backtest`: of the model, and with the naive forecast's name before them of that."""
         rows = self.backtest(X, steps=steps, stride=stride).rows
         (_, model), *others = rows.items()
         return {**model, **{f"{name}_{figure}": value for name, row in others for figure, value in row.items()}}
 
     def score(self, X: Any, y: None = None) -> float:
-        """Minus the mean absolute scaled error: more is better, above -1 beats a seasonal naive forecast inside the data."""
+        """Minus the mean absolute scaled error: more is better, above -1 beats a seasonal naive forecast."""
         return -self.evaluate(X)["mase"]
 
     # -- the model file ------------------------------------------------------------------------------------------------
@@ -349,67 +357,3 @@ class Forecaster(ForecasterOptions, Estimator):
         for name, value in fitted_from(doc, self).items():
             setattr(self, name, value)
         self._build(self._recurrent_from(doc, self._input_size()))
-
-
-def _true(series: list[TimeSeries], number: Indices, origins: Indices, horizon: int) -> np.ndarray:
-    """(N, H): what came after each origin."""
-    return np.stack([series[index].values[origin : origin + horizon] for index, origin in zip(number, origins)])
-
-
-def _thinned(windows: tuple[Indices, Indices], most: int) -> tuple[Indices, Indices]:
-    """At most so many of the windows, evenly chosen."""
-    count = len(windows[0])
-    kept = np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
-    return windows[0][kept], windows[1][kept]
-
-
-def _scale(values: np.ndarray, scaling: str) -> tuple[float, float]:
-    """(center, scale) of a whole series."""
-    there = values[~np.isnan(values)]
-    if scaling == "none" or not len(there):
-        return 0.0, 1.0
-    center, scale = (0.0, np.abs(there).mean()) if scaling == "mean" else (there.mean(), there.std())
-    return float(center), float(scale) if scale > 1e-7 * abs(center) else max(abs(float(center)), 1.0)
-
-
-class _Trainee:
-    """What the loop trains: random windows of all series."""
-
-    unit = "steps"
-    monitor = "loss"
-    maximize = False
-
-    def __init__(
-        self,
-        model: Forecaster,
-        windows: Windows,
-        train: tuple[Indices, Indices],
-        held_windows: Windows,
-        held: tuple[Indices, Indices],
-    ) -> None:
-        self.model, self.module = model, model.module_
-        self.windows, self.train, self.held_windows, self.held = windows, train, held_windows, held
-
-    def epoch(self, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Batches of windows drawn at random, and which of their series are taken as unknown."""
-        generator, size = random(self.model.seed, number), (self.model.epoch_batches, self.model.batch_size)
-        drawn = generator.integers(0, len(self.train[0]), size=size)
-        return list(zip(drawn, generator.random(size) < UNKNOWN_SHARE))
-
-    def loss(self, batch: tuple[np.ndarray, np.ndarray], carry: Any) -> tuple[Tensor, int, None]:
-        drawn, unknown = batch
-        given = self.windows.batch(self.train[0][drawn], self.train[1][drawn])
-        given.series[unknown] = 0
-        total, count = self._sum(self.windows, given)
-        return total / count.clamp(min=1), max(1, int(count)), None
-
-    def _sum(self, windows: Windows, given: Batch) -> tuple[Tensor, Tensor]:
-        return network.loss(self.module, self.model.likelihood, windows.recipe, given, self.model._like)
-
-    def validate(self) -> dict[str, float]:
-        total, count = 0.0, 0.0
-        for start in range(0, len(self.held[0]), 256):
-            chosen = slice(start, start + 256)
-            one, many = self._sum(self.held_windows, self.held_windows.batch(self.held[0][chosen], self.held[1][chosen]))
-            total, count = total + float(one), count + float(many)
-        return {"loss": total / count} if count else {}

@@ -1,7 +1,7 @@
-"""Losses of a real value: squared, absolute and quantile errors, and the likelihoods Gaussian, Student-t, negative binomial.
+"""Losses of a real value: squared, absolute, quantile; and likelihoods: Gaussian, Student-t, negative binomial.
 
-Each is a small frozen object over raw numbers (..., count) as a network gives them, and targets (...). Targets and answers
-are in the network's scaled units; `scale` (...) says how much one of them is, which only counts need to know.
+Each is a small frozen object over raw numbers (..., count) as a network gives them, and targets (...). Targets and
+answers are in the network's scaled units; `scale` (...) says how much one of them is, which only counts need to know.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ from torch.nn.functional import softplus
 
 from elman.errors import OptionError, did_you_mean
 
-_LEAST = 1e-6  # of a deviation and of a mean of counts, so that a density stays finite
-
 
 class Likelihood(Protocol):
     """What a forecaster learns by and what its raw outputs mean."""
 
-    count: int
-    """Raw numbers a value."""
-    spread: bool
-    """Whether the raw numbers say how uncertain the value is."""
-    counts: bool
-    """Whether values are counts: whole, not below 0, and never shifted."""
+    @property
+    def count(self) -> int:
+        """Raw numbers a value."""
+        ...
+
+    @property
+    def spread(self) -> bool:
+        """Whether the raw numbers say how uncertain the value is."""
+        ...
+
+    @property
+    def counts(self) -> bool:
+        """Whether values are counts: whole, not below 0, and never shifted."""
+        ...
 
     def loss(self, raw: Tensor, target: Tensor, scale: Any = 1.0) -> Tensor:
         """(..., count), (...) -> (...): nats for likelihoods, else the error."""
@@ -136,32 +142,32 @@ class Gaussian:
     counts: ClassVar[bool] = False
 
     def loss(self, raw: Tensor, target: Tensor, scale: Any = 1.0) -> Tensor:
-        deviation = softplus(raw[..., 1]) + _LEAST
+        deviation = _positive(raw[..., 1])
         return 0.5 * ((target - raw[..., 0]) / deviation).square() + deviation.log() + 0.5 * math.log(2 * math.pi)
 
     def point(self, raw: Tensor, scale: Any = 1.0) -> Tensor:
         return raw[..., 0]
 
     def quantiles(self, raw: Tensor, levels: Sequence[float], scale: Any = 1.0) -> Tensor:
-        standard = torch.special.ndtri(raw.new_tensor(_levels(levels)))
-        return raw[..., :1] + (softplus(raw[..., 1:]) + _LEAST) * standard
+        standard: Tensor = torch.special.ndtri(raw.new_tensor(_levels(levels)))
+        return raw[..., :1] + _positive(raw[..., 1:]) * standard
 
     def sample(self, raw: Tensor, generator: torch.Generator | None = None, scale: Any = 1.0) -> Tensor:
         standard = torch.randn(raw.shape[:-1], generator=generator, dtype=raw.dtype, device=raw.device)
-        return raw[..., 0] + (softplus(raw[..., 1]) + _LEAST) * standard
+        return raw[..., 0] + _positive(raw[..., 1]) * standard
 
 
 @dataclass(frozen=True)
 class StudentT:
-    """Student's t, for errors that are now and then large; raw: location, scale and degrees of freedom, which are above 2
-    so that there is a variance."""
+    """Student's t, for errors that are now and then large; raw: location, scale and degrees of freedom, which are above
+    2 so that there is a variance."""
 
     count: ClassVar[int] = 3
     spread: ClassVar[bool] = True
     counts: ClassVar[bool] = False
 
     def _parts(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return raw[..., 0], softplus(raw[..., 1]) + _LEAST, 2 + softplus(raw[..., 2])
+        return raw[..., 0], _positive(raw[..., 1]), 2 + _positive(raw[..., 2])
 
     def loss(self, raw: Tensor, target: Tensor, scale: Any = 1.0) -> Tensor:
         location, width, freedom = self._parts(raw)
@@ -186,8 +192,8 @@ class StudentT:
 
 @dataclass(frozen=True)
 class NegativeBinomial:
-    """Counts of mean m and variance m + a·m²; raw: m in scaled units and a, both through softplus (as in Salinas et al. 2020,
-    DeepAR, section 3.1)."""
+    """Counts of mean m and variance m + a·m²; raw: m in scaled units and a, both through softplus (as in Salinas et al.
+    2020, DeepAR, section 3.1)."""
 
     count: ClassVar[int] = 2
     spread: ClassVar[bool] = True
@@ -195,16 +201,16 @@ class NegativeBinomial:
 
     def _parts(self, raw: Tensor, scale: Any) -> tuple[Tensor, Tensor]:
         """The mean of the counts, and the number of failures 1 / a."""
-        return (softplus(raw[..., 0]) + _LEAST) * scale, 1 / (softplus(raw[..., 1]) + _LEAST)
+        return _positive(raw[..., 0]) * scale, 1 / _positive(raw[..., 1])
 
     def loss(self, raw: Tensor, target: Tensor, scale: Any = 1.0) -> Tensor:
         mean, size = self._parts(raw, scale)
-        count = target * scale
+        count: Tensor = target * scale
         ways = torch.lgamma(count + size) - torch.lgamma(size) - torch.lgamma(count + 1)
         return size * torch.log1p(mean / size) + count * torch.log1p(size / mean) - ways
 
     def point(self, raw: Tensor, scale: Any = 1.0) -> Tensor:
-        return softplus(raw[..., 0]) + _LEAST
+        return _positive(raw[..., 0])
 
     def quantiles(self, raw: Tensor, levels: Sequence[float], scale: Any = 1.0) -> Tensor:
         unit = torch.as_tensor(scale, dtype=torch.float64, device=raw.device)
@@ -215,7 +221,8 @@ class NegativeBinomial:
 
     def sample(self, raw: Tensor, generator: torch.Generator | None = None, scale: Any = 1.0) -> Tensor:
         mean, size = self._parts(raw, scale)
-        return torch.poisson(_gamma(size, generator) * mean / size, generator=generator) / scale
+        drawn: Tensor = torch.poisson(_gamma(size, generator) * mean / size, generator=generator) / scale
+        return drawn
 
 
 def likelihood(name: str, quantiles: Sequence[float] = (0.1, 0.5, 0.9)) -> Likelihood:
@@ -233,6 +240,12 @@ LOSSES: dict[str, Callable[[], Likelihood]] = {
     "student-t": StudentT,
     "negative-binomial": NegativeBinomial,
 }
+
+
+def _positive(raw: Tensor) -> Tensor:
+    """softplus, and a little more, so that a density stays finite."""
+    result: Tensor = softplus(raw) + 1e-6
+    return result
 
 
 def _levels(levels: Sequence[float]) -> list[float]:
@@ -253,7 +266,9 @@ def incomplete_beta(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
     """
     turned = x > (a + 1) / (a + b + 2)
     a, b, x = torch.where(turned, b, a), torch.where(turned, a, b), torch.where(turned, 1 - x, x)
-    logarithm = torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b) + torch.xlogy(a, x) + torch.special.xlog1py(b, -x)
+    logarithm = (
+        torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b) + torch.xlogy(a, x) + torch.special.xlog1py(b, -x)
+    )
     tiny = 1e-300
     c, d = torch.ones_like(x), 1 - (a + b) * x / (a + 1)
     d = 1 / torch.where(d.abs() < tiny, tiny, d)

@@ -1,7 +1,7 @@
 """Figures by which forecasts are judged, and the naive forecasts to beat. Arrays, NaN where there is no true value.
 
-Imports no torch. Definitions as in Makridakis, Spiliotis & Assimakopoulos 2020, The M4 competition, and Hyndman & Koehler
-2006, Another look at measures of forecast accuracy.
+Imports no torch. Definitions as in Makridakis, Spiliotis & Assimakopoulos 2020, The M4 competition, and Hyndman &
+Koehler 2006, Another look at measures of forecast accuracy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def rmse(true: ArrayLike, forecast: ArrayLike) -> float:
 
 
 def smape(true: ArrayLike, forecast: ArrayLike) -> float:
-    """Symmetric mean absolute percentage error, from 0 to 200: the mean of 200·|y - f| / (|y| + |f|); 0 where both are 0."""
+    """Symmetric mean absolute percentage error, 0 to 200: the mean of 200·|y - f| / (|y| + |f|); 0 where both are 0."""
     expected, given = _pair(true, forecast)
     size = np.abs(expected) + np.abs(given)
     error = np.abs(expected - given)
@@ -45,8 +45,8 @@ def mase_scale(history: ArrayLike, season: int = 1) -> float:
 
 
 def mase(true: ArrayLike, forecast: ArrayLike, scale: ArrayLike) -> float:
-    """Mean absolute scaled error: absolute errors (N, H) over the `mase_scale` (N) of each series. Series whose scale is 0
-    or not known (constant, or too short) do not count."""
+    """Mean absolute scaled error: absolute errors (N, H) over the `mase_scale` (N) of each series. Series whose scale
+    is 0 or not known (constant, or too short) do not count."""
     expected, given = _pair(true, forecast)
     sizes = np.asarray(scale, np.float64).reshape(-1, *[1] * (expected.ndim - 1))
     return _mean(np.abs(expected - given) / np.where(sizes > 0, sizes, np.nan))
