@@ -38,7 +38,7 @@ def fitted_parts(model: Any) -> dict[str, Any]:
     """What `model`, a Forecaster, knows, as the document keeps it."""
     recipe, columns = model.recipe_, model.columns_
     fitted = _Fitted(
-        recipe.lookback, recipe.horizon, recipe.seasons, recipe.relative, recipe.scaling, recipe.calendar,  # type: ignore[arg-type]
+        recipe.lookback, recipe.horizon, recipe.seasons, recipe.relative, recipe.scaling, recipe.calendar,
         recipe.known, recipe.past, None if model.frequency_ is None else str(model.frequency_),
         None if columns is None else vars(columns), model.names_,
         None if model.factors_ is None else model.factors_.tolist(),

@@ -205,7 +205,9 @@ class Forecaster(ForecasterOptions, Estimator):
                 f"(lookback and horizon), as {brief(short[0].name)} with {len(short[0])}"
             )
         lengths = np.array([len(one) for one in learn], np.int64)
-        held = np.maximum(self.recipe_.horizon, np.round(self.valid_fraction * lengths).astype(np.int64))
+        # Two horizons hold a whole horizon's worth of origins; where that leaves too little to learn from, one has one.
+        held = np.maximum(2 * self.recipe_.horizon, np.round(self.valid_fraction * lengths).astype(np.int64))
+        held = np.where(lengths - held >= least, held, self.recipe_.horizon)
         ends = np.where(split & (lengths - held >= least), lengths - held, lengths)
         if split and (ends == lengths).all():
             notes.append("too short to hold a part out: the last weights are kept, no interval is checked")
