@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from elman.data.timeseries import Columns, TimeSeries, find_columns, read_series
 from elman.errors import DataError
 from elman.models.inputs import as_table
 from elman.models.options import ForecasterOptions
+from elman.training.forecast_picture import MOST, Panel, forecast_picture
 
 Array = npt.NDArray[np.float64]
 
@@ -45,11 +48,13 @@ def as_series(
         data = data.rename_axis("time").reset_index()  # pandas, with times for an index
     data = as_table(data)
     if isinstance(data, Table):
-        if columns is None or columns.layout == "rows":
-            columns = find_columns(
+        if columns is None or columns.layout == "rows" or options.target is not None:
+            found = find_columns(
                 data, layout=options.layout, time=options.time, series=options.series, target=options.target,
                 known=_names(options.known), past=_names(options.past),
             )  # fmt: skip
+            # A model may be used on other columns than it learnt from; how a table is laid out stays.
+            columns = found if columns is None else dataclasses.replace(columns, targets=found.targets)
         series, notes = read_series(data, columns, frequency=frequency, time_format=options.time_format)
         return Collection(series, columns, notes)
     if isinstance(data, TimeSeries):
@@ -58,7 +63,7 @@ def as_series(
         data = [_one(value, str(name)) for name, value in data.items()]
     elif isinstance(data, str | bytes) or not hasattr(data, "__iter__"):
         raise DataError(f"series come as a Path, a table, arrays or TimeSeries, not as {type(data).__name__}")
-    elif isinstance(first := next(iter(data), None), int | float | np.number) or first is None:
+    elif isinstance(next(iter(data), None), int | float | np.number):
         data = [_one(data, "")]
     else:
         data = [_one(value, str(number)) for number, value in enumerate(data, 1)]
@@ -117,6 +122,25 @@ class Forecasts:
                     record |= {f"low_{percent}": _short(low[index, step]), f"high_{percent}": _short(high[index, step])}
                 yield record
 
+    def picture(self, out_png: Path, *, steps: int | None = None) -> None:
+        """Draw a few of the forecasts, evenly chosen, after the last `steps` (default: three horizons) of history."""
+        horizon = self.point.shape[1]
+        steps = steps or 3 * horizon
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(MOST, len(self))).astype(int))
+        panels = []
+        for index in chosen:
+            one, origin = self.series[index], self.origins[index]
+            first = max(0, origin - steps)
+            at = np.arange(first + 1, origin + horizon + 1)
+            if one.frequency is not None and one.start is not None:
+                at = one.frequency.times(one.start, first, origin + horizon - first)
+            actual = np.full(horizon, np.nan)
+            actual[: len(one) - origin] = one.values[origin : origin + horizon]
+            between = {percent: tuple(side[index] for side in self.interval(percent)) for percent in self.intervals}
+            title = one.name or "series"
+            panels.append(Panel(title, at, one.values[first:origin], self.point[index], between, actual))
+        forecast_picture(panels, out_png)
+
 
 def _short(value: Any) -> float:
     """Seven digits: what float32 knows."""
@@ -137,6 +161,11 @@ class Backtest:
     """(N, H), NaN where there is no value."""
     rows: dict[str, dict[str, float]]
     """Figures by method: the model, and the naive forecasts."""
+
+    def figures(self) -> dict[str, float]:
+        """The model's figures by name, and those of the naive forecasts with the method's name before them."""
+        (_, model), *others = self.rows.items()
+        return {**model, **{f"{name}_{figure}": value for name, row in others for figure, value in row.items()}}
 
     def __str__(self) -> str:
         return figures_table(self.rows)

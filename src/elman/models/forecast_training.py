@@ -19,7 +19,7 @@ UNKNOWN_SHARE = 0.05
 class Trainee:
     """What the loop trains: `model`, a Forecaster, on random windows of all series."""
 
-    unit = "steps"
+    unit = "values"
     monitor = "loss"
     maximize = False
 

@@ -338,9 +338,7 @@ class Forecaster(ForecasterOptions, Estimator):
         self, X: Any, y: None = None, *, steps: int | None = None, stride: int | None = None
     ) -> dict[str, float]:
         """The figures of `backtest`: of the model, and with the naive forecast's name before them of that."""
-        rows = self.backtest(X, steps=steps, stride=stride).rows
-        (_, model), *others = rows.items()
-        return {**model, **{f"{name}_{figure}": value for name, row in others for figure, value in row.items()}}
+        return self.backtest(X, steps=steps, stride=stride).figures()
 
     def score(self, X: Any, y: None = None) -> float:
         """Minus the mean absolute scaled error: more is better, above -1 beats a seasonal naive forecast."""

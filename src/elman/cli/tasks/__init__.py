@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from elman.cli.tasks import classify, language_model, regress, tag
+from elman.cli.tasks import classify, forecast, language_model, regress, tag
 from elman.cli.tasks.task import Data, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (language_model.TASK, classify.TASK, regress.TASK, tag.TASK)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (language_model.TASK, classify.TASK, regress.TASK, tag.TASK, forecast.TASK)
+}
 """By the names that the command line and the model files use."""
 
 __all__ = ["TASKS", "Data", "Task"]
