@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elman.cells import cell as cell
     from elman.diagnosis import diagnose as diagnose
     from elman.models import EncoderDecoder as EncoderDecoder
+    from elman.models import Forecaster as Forecaster
     from elman.models import LabelSetModel as LabelSetModel
     from elman.models import LanguageModel as LanguageModel
     from elman.models import SequenceClassifier as SequenceClassifier
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 _PACKAGES = ("cells", "data", "diagnosis", "models", "nn", "runtime", "training")
 _HOME = {
     "EncoderDecoder": "models",
+    "Forecaster": "models",
     "LabelSetModel": "models",
     "LanguageModel": "models",
     "SequenceClassifier": "models",
@@ -46,9 +48,9 @@ _HOME = {
 }
 
 __all__ = [
-    "EncoderDecoder", "LabelSetModel", "LanguageModel", "SequenceClassifier", "SequenceRegressor", "SequenceTagger",
-    "Transcriber", "__version__", "cell", "cells", "data", "diagnose", "diagnosis", "explain", "load", "models", "nn",
-    "runtime", "training",
+    "EncoderDecoder", "Forecaster", "LabelSetModel", "LanguageModel", "SequenceClassifier", "SequenceRegressor",
+    "SequenceTagger", "Transcriber", "__version__", "cell", "cells", "data", "diagnose", "diagnosis", "explain", "load",
+    "models", "nn", "runtime", "training",
 ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def trained(estimator: Estimator, place: Place, data: Data, test: Mapping[str, f
         "options": _options(estimator),
         "trained": f"{_effort(vars(summary))} ({reason})",
         "validation": figures(summary.best) + (f" at step {summary.best_step:,}" if summary.best else ""),
-        "test": "" if test is None else f"{figures(test)} ({data.test_name})",
+        "test": "" if test is None else f"{figures(TASKS[estimator.task].brief(test))} ({data.test_name})",
         "model": f"{place.model} ({size:,} bytes)",
         "run folder": f"{place.run}/ (log.jsonl, checkpoints)",
         "learning curve": str(curve) if curve.exists() else "",

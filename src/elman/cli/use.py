@@ -30,16 +30,15 @@ def evaluate(path: str, source: str, chosen: Chosen) -> None:
     if chosen.get("json"):
         print(json.dumps(figures))
     else:
-        width = max(len(name) for name in figures)
-        print("\n".join(f"{name.replace('_', ' '):<{width}}  {value:.4f}" for name, value in figures.items()))
+        print(task.figures(figures))
 
 
 def predict(path: str, source: str, chosen: Chosen) -> None:
-    """Write one JSON object a record to standard output, or to the file --out, whole or not at all."""
+    """Write the records, one JSON object each, to standard output, or to the file --out, whole or not at all."""
     model, task = loaded(path, chosen)
     records = task.predict(model, source, Reading.of(chosen), chosen)
-    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    if (out := chosen.get("out")) is None:
+    lines = task.lines(records, out := chosen.get("out"))
+    if out is None:
         for line in lines:
             sys.stdout.write(line)
         sys.stdout.flush()

@@ -21,6 +21,7 @@ from elman.data.files import (
     read_text,
 )
 from elman.data.json_lines import read_json_lines
+from elman.data.parquet import read_parquet
 from elman.data.table import Table
 from elman.errors import DataError, did_you_mean
 
@@ -45,7 +46,11 @@ BY_LINE: dict[str, Callable[[str, str], Table]] = {
     ".iob": read_conll,
 }
 BY_FIELD: dict[str, Callable[[str, str, Sequence[str] | None], Table]] = {".csv": read_csv, ".tsv": read_tsv}
-SUFFIXES = (*BY_FIELD, *BY_LINE, ".npz")
+BINARY: dict[str, Callable[[PathLike], Table]] = {
+    ".npz": lambda path: read_npz(read_bytes(path), display(path)),
+    ".parquet": read_parquet,
+}
+SUFFIXES = (*BY_FIELD, *BY_LINE, *BINARY)
 
 
 def read_table(
@@ -70,8 +75,8 @@ def read_table(
         return BY_FIELD[suffix](read_raw_text(path, encoding=encoding, errors=errors), source, columns)
     if suffix in BY_LINE:
         return BY_LINE[suffix](read_text(path, encoding=encoding, errors=errors), source)
-    if suffix == ".npz":
-        return read_npz(read_bytes(path), source)
+    if suffix in BINARY:
+        return BINARY[suffix](path)
     hint = did_you_mean(suffix, SUFFIXES)
     hint = hint if hint.startswith(" (did") else ""
     what = f"the suffix {suffix!r}" if suffix else "a file without a suffix"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elman.models.classifier import SequenceClassifier
     from elman.models.encoder_decoder import EncoderDecoder
+    from elman.models.forecaster import Forecaster
     from elman.models.label_sets import LabelSetModel
     from elman.models.language_model import LanguageModel
     from elman.models.loading import TASKS, load
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "EncoderDecoder": "encoder_decoder",
+    "Forecaster": "forecaster",
     "LabelSetModel": "label_sets",
     "LanguageModel": "language_model",
     "SequenceClassifier": "classifier",
@@ -30,6 +32,7 @@ _HOME = {
 __all__ = [
     "TASKS",
     "EncoderDecoder",
+    "Forecaster",
     "LabelSetModel",
     "LanguageModel",
     "SequenceClassifier",

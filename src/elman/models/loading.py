@@ -8,6 +8,7 @@ from elman.errors import ModelFileError
 from elman.models.classifier import SequenceClassifier
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.estimator import Estimator
+from elman.models.forecaster import Forecaster
 from elman.models.label_sets import LabelSetModel
 from elman.models.language_model import LanguageModel
 from elman.models.regressor import SequenceRegressor
@@ -24,6 +25,7 @@ TASKS: dict[str, type[Estimator]] = {
         SequenceTagger,
         Transcriber,
         EncoderDecoder,
+        Forecaster,
         LabelSetModel,
     )
 }

@@ -278,6 +278,42 @@ class LabelSetOptions(EstimatorOptions):
     patience: int | None = option(10, TRAINING, "Stop after so many validations in a row without gain; none: go on")
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class ForecasterOptions(EstimatorOptions):
+    """What a forecaster takes."""
+
+    horizon: int | None = option(None, MODEL, "Steps to forecast; default: one season, or 12")
+    lookback: int | None = option(None, MODEL, "Steps to read before; default: two horizons or seasons, the longer")
+    strategy: str = option("direct", MODEL, "direct (all steps at once), or recursive (each step reads the one before)")
+    loss: str = option(
+        "quantile", MODEL, "squared, absolute, quantile, gaussian, student-t or negative-binomial (counts)"
+    )
+    intervals: Sequence[int] = option((80, 95), MODEL, "Percent of the values that each interval is to hold")
+    season: Sequence[int] | None = option(
+        None, MODEL, "Steps of a season, the main one first: 24,168; 1: none; default: what the times suggest"
+    )
+    relative: str = option("auto", MODEL, "Forecast what is added to: last (value), season (one ago), none; auto")
+    scaling: str = option("auto", MODEL, "standard (mean 0, deviation 1), mean (absolute value 1) or none; auto")
+    scaling_over: str = option("lookback", MODEL, "Scale by each lookback, or by the whole series learnt from: series")
+    calendar: str = option("auto", MODEL, "What of the time enters: minute,hour,weekday,day,month; none; auto")
+    series_size: int = option(0, MODEL, "Numbers that stand for each series learnt from; 0: series are not told apart")
+    head_sizes: Sequence[int] = option((), MODEL, "Units of layers before the output, such as 64,32")
+    hidden_size: int = option(64, MODEL, "H, the units of a recurrent layer")
+    samples: int = option(200, MODEL, "Futures that a recursive forecast draws")
+    calibrate: bool = option(True, MODEL, "Widen or narrow the intervals to what the held-out part shows")
+    epoch_batches: int = option(100, TRAINING, "Batches of random windows that make an epoch")
+    epochs: int = option(30, TRAINING, "Epochs, see --epoch-batches")
+    patience: int | None = option(8, TRAINING, "Stop after so many validations in a row without gain; none: go on")
+    holdout: int = option(0, DATA, "Last steps of every series that are not learnt from, to judge by")
+    layout: str = option("auto", DATA, "long (a column tells the series), wide (a column a series), rows (a row each)")
+    time: str | None = option(None, DATA, "The column of times; default: one named time, date, ...")
+    series: str | None = option(None, DATA, "The column that tells series apart; default: one named series, id, ...")
+    target: str | None = option(None, DATA, "Columns of values: a or a,b or *; default: value, or all that are left")
+    known: str = option("", DATA, "Columns that are known ahead, such as price,holiday")
+    past: str = option("", DATA, "Columns that are known only up to now, beside the values")
+    time_format: str | None = option(None, DATA, "The form of times that are not ISO 8601, such as %d.%m.%Y")
+
+
 OPTIONS: dict[str, type[EstimatorOptions]] = {
     "language-model": LanguageModelOptions,
     "classify": ClassifierOptions,
@@ -286,6 +322,7 @@ OPTIONS: dict[str, type[EstimatorOptions]] = {
     "transcribe": TranscriberOptions,
     "transduce": TransducerOptions,
     "label-sets": LabelSetOptions,
+    "forecast": ForecasterOptions,
 }
 """The options of each task, by its name."""
 

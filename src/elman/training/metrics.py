@@ -19,6 +19,11 @@ def bits(loss: float) -> float:
     return loss / math.log(2.0)
 
 
+def in_nats(unit: str | None) -> bool:
+    """Whether a loss per unit is one of probabilities; per "values" it may be any error of numbers."""
+    return unit not in ("value", "values")
+
+
 def perplexity(loss: float) -> float:
     """exp(loss), loss in nats per unit; infinite where that is too large for a float."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from elman.errors import DataError
 from elman.training.log import read_log
-from elman.training.metrics import bits
+from elman.training.metrics import bits, in_nats
 from elman.training.progress import singular
 
 TRAINING, VALIDATION, GRADIENT = "#4477aa", "#cc3311", "#777777"
@@ -44,6 +44,7 @@ def learning_curve(log_path: Path, out_png: Path, *, note: Callable[[str], None]
 
 
 def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
+    nats = in_nats(unit)
     steps, losses = _series(lines, "loss")
     if steps:
         axes.plot(steps, losses, color=TRAINING, linewidth=1.4, label="training loss", **_mark(steps))
@@ -56,13 +57,13 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
         best = min(range(len(steps)), key=losses.__getitem__)
         late = steps[best] > 0.8 * steps[-1]  # the text then stands to the left, clear of the right-hand axis
         axes.annotate(
-            f"lowest: {losses[best]:.3f} nats\n= {bits(losses[best]):.3f} bits",
+            f"lowest: {losses[best]:.3f}" + (f" nats\n= {bits(losses[best]):.3f} bits" if nats else ""),
             (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points",
             ha="right" if late else "center", fontsize=8,
             color=VALIDATION, arrowprops={"arrowstyle": "-", "color": VALIDATION, "linewidth": 0.7},
             bbox={"boxstyle": "square,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         )  # fmt: skip
-    axes.set_ylabel(f"loss (nats per {unit})")
+    axes.set_ylabel(f"loss (nats per {unit})" if nats else f"loss per {unit}")
     axes.set_title("Learning curve", loc="left", fontweight="bold")
     axes.grid(alpha=0.25)
     axes.margins(y=0.12)
@@ -85,7 +86,7 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
                 label=f"validation {name}",
             )
         handles, labels = handles + right.get_legend_handles_labels()[0], labels + right.get_legend_handles_labels()[1]
-    else:
+    elif nats:
         right = axes.secondary_yaxis("right", functions=(bits, lambda value: value / bits(1.0)))
         right.set_ylabel(f"bits per {unit}")
     (right if shares else axes).legend(handles, labels, frameon=False, loc="best")

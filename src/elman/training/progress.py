@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from elman.training.metrics import bits
+from elman.training.metrics import bits, in_nats
 from elman.training.options import Summary
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class Report:
         """The figures in one line."""
         memory = "" if self.memory is None else f" · memory {self.memory:,} steps"
         left = "" if self.seconds_left is None else f" · {clock(self.seconds_left)} left"
+        extra = f" · {bits(self.loss):.3f} bits per {singular(self.unit)}" if in_nats(self.unit) else ""
         return (
-            f"loss {self.loss:.4f} · {bits(self.loss):.3f} bits per {singular(self.unit)} · "
+            f"loss {self.loss:.4f}{extra} · "
             f"{self.units_per_second:,.0f} {self.unit}/s · gradient norm {self.gradient_norm:.3g}{memory}{left}"
         )
 
@@ -186,7 +187,9 @@ def describe(figures: Mapping[str, float], unit: str | None = None) -> str:
     """Figures by name in one line; with `unit`, the loss in bits as well."""
     parts = []
     for name, value in figures.items():
-        extra = f" ({bits(value):.3f} bits per {singular(unit)})" if name == "loss" and unit is not None else ""
+        extra = ""
+        if name == "loss" and unit is not None and in_nats(unit):
+            extra = f" ({bits(value):.3f} bits per {singular(unit)})"
         parts.append(f"{name.replace('_', ' ')} {value:.4f}{extra}")
     return " · ".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elman.cli.tasks import (
     classify,
+    forecast,
     label_sets,
     language_model,
     regress,
@@ -22,6 +23,7 @@ TASKS: dict[str, Task] = {
         tag.TASK,
         transcribe.TASK,
         transduce.TASK,
+        forecast.TASK,
         label_sets.TASK,
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,6 +118,19 @@ class Task:
         """The figures of a model on labelled data."""
         figures: Mapping[str, float] = model.evaluate(self.read([source], reading, "test", model))
         return figures
+
+    def figures(self, values: Mapping[str, float]) -> str:
+        """The figures of `evaluate` for people, a line each."""
+        width = max(len(name) for name in values)
+        return "\n".join(f"{name.replace('_', ' '):<{width}}  {value:.4f}" for name, value in values.items())
+
+    def brief(self, values: Mapping[str, float]) -> Mapping[str, float]:
+        """Those figures of `evaluate` that stand in one line after training."""
+        return values
+
+    def lines(self, records: Iterator[dict[str, Any]], out: str | None) -> Iterator[str]:
+        """The text that `elman predict` writes, to the file `out` or to standard output: JSON Lines."""
+        return (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
     def predict(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Iterator[dict[str, Any]]:
         """One record, plain data, for each that is read."""

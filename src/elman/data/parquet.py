@@ -1,0 +1,58 @@
+"""Parquet files as tables, by polars (`pip install 'elman[data]'`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from elman.data import files
+from elman.data.files import PathLike, display
+from elman.data.table import Table
+from elman.errors import DataError
+
+
+def read_parquet(path: PathLike) -> Table:
+    """The columns of a .parquet file; nested lists stay lists, so that a column may hold series."""
+    source = display(path)
+    try:
+        import polars
+    except ImportError:
+        raise DataError(f"{source}: Parquet is read by polars; install it with: pip install 'elman[data]'") from None
+    data = files.read_bytes(path)
+    try:
+        with _quiet():
+            lazy = polars.scan_parquet(data)
+            names = lazy.collect_schema().names()
+            rows = int(lazy.select(polars.len()).collect().item())
+            # Runs of one value pack to nothing: what is claimed is compared with the file before memory is set aside.
+            limit = max(files.UNPACKED_FLOOR, files.UNPACKED_RATIO * len(data)) // 8
+            columns = {} if rows * len(names) > limit else lazy.collect().to_dict(as_series=False)
+    except BaseException as error:  # polars' panics are no Exceptions
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise DataError(f"{source} is not a whole Parquet file ({reason}); write it again") from None
+    if rows * len(names) > limit:
+        raise DataError(
+            f"{source} claims {rows:,} rows of {len(names)} columns, more than the {limit:,} entries allowed for a "
+            "file of its size"
+        )
+    if not rows:
+        raise DataError(f"{source} holds no records; it needs at least one")
+    return Table(source, columns, list(range(1, rows + 1)), "record")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on standard error, where polars' Rust tells a damaged file's story in many lines before it raises."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
