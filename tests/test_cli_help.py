@@ -45,7 +45,7 @@ def test_every_option_of_an_estimator_is_in_the_help(task: str, capsys: pytest.C
         about = re.escape(field.metadata["about"])
         found = re.search(rf"--{field.name.replace('_', '-')} .*?{about}(.{{0,30}})", text)
         assert found, field.name
-        if field.default not in (None, False, ()):
+        if field.default not in (None, False, (), ""):
             assert f"[default: {'yes' if field.default is True else field.default}]" in found[1]
     for title in ("Model", "Training", "Data", "Run"):
         assert f"─ {title} ─" in text

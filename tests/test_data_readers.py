@@ -299,7 +299,7 @@ def test_a_folder_of_documents(tmp_path: Path) -> None:
 
 
 def test_unknown_suffixes(tmp_path: Path) -> None:
-    for name in ("a.json", "a.parquet", "a", "a.gz", ".csv"):
+    for name in ("a.json", "a.xlsx", "a", "a.gz", ".csv"):
         refused(tmp_path, name, "x", *SUFFIXES)
     refused(tmp_path, "a.jsnl", "x", "did you mean '.jsonl'?")
     assert len(table(tmp_path, "A.CSV", "text\nx\n")) == 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from elman.data import Table, is_made, make, read_table, read_text
-from elman.data.pieces import Pieces, is_large
+from elman import data
+from elman.data import Table, is_made
 from elman.errors import OptionError
+
+if TYPE_CHECKING:
+    from elman.data.pieces import Pieces
 
 LENGTH, TRAIN_COUNT, TEST_COUNT = 20, 10_000, 1_000
 MADE_TASKS = {
@@ -38,16 +41,18 @@ class Reading:
 
     def text(self, source: str) -> str:
         """A file as one text."""
-        return read_text(source, encoding=self.encoding, errors=self.errors)
+        return data.read_text(source, encoding=self.encoding, errors=self.errors)
 
     def table(self, source: str, part: str) -> Table:
         """A file, a folder, standard input ('-') or made data as a table."""
         if is_made(source):
             return self._made(source, part)
-        return read_table(source, columns=self._names, encoding=self.encoding, errors=self.errors)
+        return data.read_table(source, columns=self._names, encoding=self.encoding, errors=self.errors)
 
     def pieces(self, source: str) -> Table | Pieces:
         """The same to learn from: a large file in pieces."""
+        from elman.data.pieces import Pieces, is_large
+
         if is_made(source) or not is_large(source):
             return self.table(source, "train")
         return Pieces(source, self._names, self.encoding, self.errors)
@@ -60,7 +65,7 @@ class Reading:
         if self.columns is not None:
             raise OptionError(f"--columns is for CSV and TSV files, but {source} is made; leave it out")
         count = self.count if self.count is not None else TRAIN_COUNT if part == "train" else TEST_COUNT
-        return make(source, count, self._lengths(source, part), len(PARTS) * self.seed + PARTS.index(part))
+        return data.make(source, count, self._lengths(source, part), len(PARTS) * self.seed + PARTS.index(part))
 
     def validation(self) -> Reading:
         """The same, with a tenth as many made sequences."""

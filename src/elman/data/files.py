@@ -16,6 +16,9 @@ from elman.errors import DataError, did_you_mean
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
+PREFIX = "made:"
+"""Begins the names of made tasks, which stand where files do."""
+
 ERRORS = ("strict", "replace", "ignore", "backslashreplace")
 ENCODINGS = (
     "utf-8",
@@ -42,6 +45,11 @@ _CHUNK = 1 << 20
 def display(path: PathLike) -> str:
     """What messages call `path`: itself, or "standard input" for '-'."""
     return "standard input" if os.fspath(path) == "-" else os.fspath(path)
+
+
+def is_made(path: PathLike) -> bool:
+    """Whether this names a made task ("made:parity") rather than a file."""
+    return os.fspath(path).startswith(PREFIX)
 
 
 def is_gzip(path: PathLike) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.batching import random
-from elman.data.files import PathLike
+from elman.data.files import PREFIX
 from elman.data.table import Table
 from elman.errors import DataError, OptionError, did_you_mean
-
-PREFIX = "made:"
 
 Columns = dict[str, list[Any]]
 Lengths = npt.NDArray[np.int64]
@@ -24,11 +21,6 @@ _MODULUS = 5
 _COPIED = 10  # symbols to remember
 _ALPHABET = "abcdefgh"
 _BLANK, _DELIMITER = "_", ":"
-
-
-def is_made(path: PathLike) -> bool:
-    """Whether this names a made task ("made:parity") rather than a file."""
-    return os.fspath(path).startswith(PREFIX)
 
 
 def make(name: str, count: int, length: int | tuple[int, int], seed: int) -> Table:

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from elman import data
 from elman.cli import options
 from elman.cli.options import TOKENS
 from elman.cli.sources import Reading
 from elman.cli.tasks.task import Chosen, Task
-from elman.data import detokenize, is_made, tokenize
+from elman.data import is_made
 from elman.errors import DataError, OptionError
 
 
@@ -66,12 +67,12 @@ class LanguageModelTask(Task):
         """Print the prompt and what the model makes of it, token by token as they are drawn."""
         prompt, length = chosen.get("prompt", ""), chosen.get("length", 200)
         how = {name: chosen[name] for name in ("temperature", "top_k", "top_p", "seed") if name in chosen}
-        tokens = tokenize(prompt, model.level)
+        tokens = data.tokenize(prompt, model.level)
         unknown = [token for token in dict.fromkeys(tokens) if token not in model.vocabulary_]
         if unknown:
             names = ", ".join(repr(token) for token in unknown[:5])
             print(f"elman: note: the model never saw {names} of the prompt; it reads them as unknown", file=sys.stderr)
-        shown = prompt if model.level == "char" else detokenize(tokens, model.level)
+        shown = prompt if model.level == "char" else data.detokenize(tokens, model.level)
         drawn = model.stream(prompt, length, **how)  # refuses wrong options before anything is written
         sys.stdout.write(shown)
         for token in drawn:
@@ -80,7 +81,7 @@ class LanguageModelTask(Task):
             more = (
                 token
                 if model.level == "char"
-                else detokenize(tokens[-2:], model.level)[len(tokens[-2]) if len(tokens) > 1 else 0 :]
+                else data.detokenize(tokens[-2:], model.level)[len(tokens[-2]) if len(tokens) > 1 else 0 :]
             )
             sys.stdout.write(more)
             sys.stdout.flush()

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from elman import data
 from elman.cli.sources import MADE_TASKS, Reading
 from elman.cli.tasks.task import Chosen, Task
-from elman.data import Table, is_made, tokenize
-from elman.data.pieces import Pieces
+from elman.data import Table, is_made
 from elman.errors import DataError
 
 MADE_LENGTH = 1000
@@ -44,7 +44,7 @@ class TableTask(Task):
         if table.names != ["text"] or (column == "text" and not self.words):
             return table
         texts: Sequence[Any] = table.columns["text"]
-        lines = [tokenize(str(text), "word") for text in texts] if self.words else list(texts)
+        lines = [data.tokenize(str(text), "word") for text in texts] if self.words else list(texts)
         return Table(table.source, {column: lines}, table.lines, table.unit)
 
     def valid_name(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> str | None:
@@ -57,9 +57,9 @@ class TableTask(Task):
         """The column of labels."""
         return str(estimator.target)
 
-    def check_test(self, train: Table | Pieces, test: Table, estimator: Any) -> None:
+    def check_test(self, train: Any, test: Table, estimator: Any) -> None:
         """Raises DataError for a label (or tag) of `test` that `train` lacks."""
-        if isinstance(train, Pieces):  # its labels are known when it has been read, once for all
+        if not isinstance(train, Table):  # its labels are known when it has been read, once for all
             return
         column = self.target(train, estimator)
         known = {str(label) for entry in train.column(column) for label in _labels(entry)}
@@ -70,9 +70,9 @@ class TableTask(Task):
                         f"{test.place(place)}: unknown label {str(label)[:60]!r}; {train.source} does not have it"
                     )
 
-    def size(self, train: Table | Pieces) -> str:
+    def size(self, train: Any) -> str:
         """How many records, or bytes."""
-        if isinstance(train, Pieces):
+        if not isinstance(train, Table):
             return f"{train.size:,} bytes, read in pieces"
         return f"{len(train):,} {self.unit}"
 

@@ -10,7 +10,6 @@ from elman.cli.options import RUN, TOKENS, Option
 from elman.cli.sources import Reading
 from elman.cli.tasks.task import Chosen, Task
 from elman.data import Table
-from elman.data.audio import sound_table
 
 SOUNDS = "A list (.tsv .csv .jsonl) of sound files with transcripts, or a folder with a.txt beside a.wav"
 
@@ -34,6 +33,8 @@ class TranscribeTask(Task):
     def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Table:
         """The table of sounds, whose headers are looked at later."""
         columns = None if reading.columns is None else [name.strip() for name in reading.columns.split(",")]
+        from elman.data.audio import sound_table
+
         return sound_table(
             sources[0], model.input, model.target,
             columns=columns, encoding=reading.encoding, errors=reading.errors,

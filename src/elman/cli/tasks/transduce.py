@@ -11,7 +11,6 @@ from elman.cli.options import RUN, TOKENS, Option
 from elman.cli.sources import Reading
 from elman.cli.tasks.task import Chosen, Data, Task
 from elman.data import Table, is_made
-from elman.data.parallel import read_parallel
 from elman.errors import DataError, OptionError
 
 SEARCH = (
@@ -54,6 +53,8 @@ class TransduceTask(Task):
         if reading.columns is not None:
             raise OptionError(f"--columns is for CSV and TSV files, but {name} is two files of lines; leave it out")
         names = (model.input, model.target)
+        from elman.data.parallel import read_parallel
+
         return read_parallel(first, second, names=names, encoding=reading.encoding, errors=reading.errors)
 
     def size(self, train: Table) -> str:
