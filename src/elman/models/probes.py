@@ -16,7 +16,8 @@ from elman.data.vocabulary import tokenize
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.classifier import SequenceClassifier
 from elman.models.inputs import fitting
-from elman.models.language_model import IGNORED, LanguageModel
+from elman.models.language_model import LanguageModel
+from elman.models.language_training import IGNORED
 
 Figures = dict[str, Any]
 
