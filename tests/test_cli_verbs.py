@@ -270,7 +270,8 @@ def test_bad_texts_and_labels_at_use(run: Run, models: Path) -> None:
 
 def test_models_of_another_task_and_files_that_are_none(run: Run, models: Path) -> None:
     assert (
-        "which generates nothing; give a language model" in run("generate", str(models / "classify.elman"), code=2)[1]
+        "a classifier of sequences, which generates nothing"
+        in run("generate", str(models / "classify.elman"), code=2)[1]
     )
     assert (
         "has no column 'text'"
