@@ -56,9 +56,10 @@ def loaded(path: str, chosen: Chosen) -> tuple[Any, Task]:
     set_machine(chosen.get("threads"))
     model = load(path)
     task = TASKS[model.task]
+    own = {option.name for option in (*task.using, *task.generating)}
     for other in TASKS.values():
         for option in other.using:
-            if chosen.get(option.name) and option.name not in {own.name for own in (*task.using, *task.generating)}:
+            if chosen.get(option.name) and option.name not in own:
                 raise OptionError(f"{option.flag} is for {a(other.title)}; {path} is {a(task.title)}")
     columns = {name: chosen[name] for name in ("input", "target") if chosen.get(name) is not None}
     for name in columns:
@@ -71,12 +72,12 @@ def generate(path: str, chosen: Chosen) -> None:
     """Print what a model makes of its own. Raises OptionError for one that makes nothing, and for options of others."""
     model, task = loaded(path, chosen)
     if not task.makes_with:
-        makers = " or ".join(f"a {other.title}" for other in TASKS.values() if other.makes_with)
-        raise OptionError(f"{path} is a {task.title}, which generates nothing; give {makers}")
+        makers = " or ".join(a(other.title) for other in TASKS.values() if other.makes_with)
+        raise OptionError(f"{path} is {a(task.title)}, which generates nothing; give {makers}")
     own = {*task.makes_with, *(option.name for option in task.generating), "threads"}
     for name in chosen:
         if name not in own:
-            raise OptionError(f"--{name.replace('_', '-')} is not for a {task.title}; leave it out")
+            raise OptionError(f"--{name.replace('_', '-')} is not for {a(task.title)}; leave it out")
     task.generate(model, chosen)
 
 
