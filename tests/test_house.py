@@ -332,6 +332,7 @@ PAGES = (
     "classify",
     "tag",
     "transduce",
+    "forecast",
     "bench",
     "model-file",
     "decisions",

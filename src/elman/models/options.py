@@ -301,6 +301,7 @@ class ForecasterOptions(EstimatorOptions):
     hidden_size: int = option(64, MODEL, "H, the units of a recurrent layer")
     samples: int = option(200, MODEL, "Futures that a recursive forecast draws")
     calibrate: bool = option(True, MODEL, "Widen or narrow the intervals to what the held-out part shows")
+    lr: float = option(3e-3, TRAINING, "Learning rate")
     epoch_batches: int = option(100, TRAINING, "Batches of random windows that make an epoch")
     epochs: int = option(30, TRAINING, "Epochs, see --epoch-batches")
     patience: int | None = option(8, TRAINING, "Stop after so many validations in a row without gain; none: go on")
