@@ -45,6 +45,19 @@ def test_the_pieces_are_the_whole(name: str, piece: int, tmp_path: Path) -> None
     assert piece > 64 or name == "f.conll" or len(tables) > 1 or len(FILES[name]) <= piece
 
 
+@pytest.mark.parametrize("piece", [1, 100, 2000, 10**6])
+def test_the_pieces_of_parquet_are_the_whole(piece: int, tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars")
+    columns = {"x": [[float(k), 0.5] for k in range(50)], "y": [f"label {k}" for k in range(50)]}
+    polars.DataFrame(columns).write_parquet(tmp_path / "a.parquet", row_group_size=7)
+    tables = list(read_pieces(tmp_path / "a.parquet", piece=piece))
+    assert joined(tables) == (columns, list(range(1, 51)))
+    assert (len(tables) > 1) == (piece < (tmp_path / "a.parquet").stat().st_size)
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
+    with pytest.raises(DataError, match="is not a whole Parquet file"):
+        list(read_pieces(tmp_path / "b.parquet", piece=piece))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.sampled_from('a",\n '), max_size=6), min_size=1, max_size=12), st.integers(1, 40))
 def test_any_fields_of_a_csv(tmp_path_factory: pytest.TempPathFactory, fields: list[str], piece: int) -> None:

@@ -11,6 +11,7 @@ from elman.data import readers
 from elman.data.delimited import read_csv, read_tsv
 from elman.data.files import PathLike, check_encoding, decoded, display, is_gzip, open_bytes, with_newlines
 from elman.data.json_lines import read_json_lines
+from elman.data.parquet import parquet_pieces
 from elman.data.table import Table
 from elman.errors import DataError
 
@@ -35,7 +36,7 @@ ONE_BYTE_NEWLINE = ("utf-8", "ascii", "iso8859-1", "cp1252")
 
 def is_large(path: PathLike) -> bool:
     """Whether a file is to be read in pieces: large, of a format and an encoding that can be."""
-    return suffix(path) in BY_LINE and Path(path).is_file() and Path(path).stat().st_size >= LARGE
+    return suffix(path) in (*BY_LINE, ".parquet") and Path(path).is_file() and Path(path).stat().st_size >= LARGE
 
 
 def suffix(path: PathLike) -> str:
@@ -54,6 +55,9 @@ def read_pieces(
     """The records of `read_table`, in their order, a table for about `piece` bytes of the file; all have the same
     columns. Formats that cannot be cut at a line's end come as one table. DataError as from `read_table`."""
     check_encoding(encoding, errors)
+    if suffix(path) == ".parquet" and columns is None:
+        yield from parquet_pieces(path, piece)
+        return
     reader = BY_LINE.get(suffix(path))
     if reader is None or codecs.lookup(encoding).name not in ONE_BYTE_NEWLINE:
         yield readers.read_table(path, columns=columns, encoding=encoding, errors=errors)

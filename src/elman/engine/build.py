@@ -29,7 +29,7 @@ ISAS = {
     "v3": {"avx2", "bmi1", "bmi2", "fma", "f16c", "movbe"},
     "v2": {"sse4_2", "ssse3", "popcnt", "cx16"},
 }
-SECONDS = 60
+SECONDS = 300
 
 
 def cache_folder() -> Path:
