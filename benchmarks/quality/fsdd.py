@@ -4,8 +4,9 @@
 
 For each speaker (default: all six) a model learns from the other five, from their clips and from strings of them with
 noise between, and is judged by that speaker's: which digit a clip is (the likeliest string of one digit), and the error
-rate of digits over strings. The settings are those of smaller runs with four speakers to learn from (twenty takes of each digit) and two left out,
-which differed by no more than their seeds would: networks, bands, normalisation; much noise (0.8) and warp (0.25) hurt.
+rate of digits over strings. The settings are those of smaller runs, with four speakers to learn from (twenty takes of
+each digit) and two left out; others (networks, bands, normalisation) differed by no more than seeds do, but much noise
+(0.8) together with much warp (0.25) hurt.
 Reference for single digits: 26 log-mel bands averaged in three segments, logistic regression 70 % over the speakers.
 """
 
