@@ -1,4 +1,4 @@
-"""Made scenes: every wording reads back as the scene it is about, pictures show it, some combinations are kept apart."""
+"""Made scenes: every wording reads back as its scene, pictures show it, some combinations are kept apart."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def make_scenes(
         )
         columns["caption"].append(wordings[generator.integers(len(wordings))])
         columns["references"].append(wordings)
-    return Table("made:clips" if clips else "made:scenes", columns, list(range(1, count + 1)), "scene")
+    return Table("made:clips" if clips else "made:scenes", columns, list(range(1, count + 1)), "record")
 
 
 def _content(generator: np.random.Generator, clips: bool, most: int) -> Content:
