@@ -47,12 +47,6 @@ class TableTask(Task):
         lines = [data.tokenize(str(text), "word") for text in texts] if self.words else list(texts)
         return Table(table.source, {column: lines}, table.lines, table.unit)
 
-    def valid_name(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> str | None:
-        """Made data is validated by data made of its own."""
-        if chosen.get("valid") is None and is_made(sources[0]) and estimator.valid_fraction:
-            return sources[0]
-        return super().valid_name(sources, chosen, estimator)
-
     def target(self, train: Table, estimator: Any) -> str:
         """The column of labels."""
         return str(estimator.target)
