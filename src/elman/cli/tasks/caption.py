@@ -7,7 +7,7 @@ from typing import Any
 
 from elman.cli import options
 from elman.cli.options import RUN, TOKENS, Option
-from elman.cli.sources import PICTURES, Reading
+from elman.cli.sources import Reading
 from elman.cli.tasks.task import Chosen, Task
 from elman.cli.tasks.transduce import N_BEST, SEARCH, searching
 from elman.data import Table, is_made

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from elman import data
 from elman.cli.sources import MADE_TASKS, Reading
-from elman.cli.tasks.task import Chosen, Task
+from elman.cli.tasks.task import Task
 from elman.data import Table, is_made
 from elman.errors import DataError
 
