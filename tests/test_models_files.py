@@ -435,7 +435,7 @@ RECURRENT, HEAD = ("networks", "recurrent", 0), ("options", "head_sizes")
             "captioner of pictures",
             ("vocabularies", "input", "shape"),
             [1 << 20, 7, 3],
-            "must have the shape",
+            "the weight 'convolution.10.bias' is missing",
         ),
         ("captioner of pictures", ("vocabularies", "input", "shape"), [9, -7, 3], "the kind or the shape of the input"),
         (

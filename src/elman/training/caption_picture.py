@@ -15,6 +15,7 @@ from elman.runtime import write_atomically
 
 WORDS = 5
 """Words of a caption for which it is shown: those with the sharpest weights."""
+MOST_LETTERS = 100
 
 
 class Shown(NamedTuple):
@@ -42,8 +43,14 @@ def draw_captions(every: Sequence[Shown], out_png: Path) -> None:
     wide = 1 + (0 if every[0].weights is None else WORDS)
     figure = Figure(figsize=(max(4.0, 1.7 * wide), 2.2 * len(every)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for part, shown in zip(np.atleast_1d(figure.subfigures(len(every), 1)), every):
-        part.suptitle(shown.caption, fontsize=10, fontweight="bold", parse_math=False)
+    for part, shown in zip(figure.subfigures(len(every), 1, squeeze=False)[:, 0], every):
+        text = shown.caption
+        part.suptitle(
+            text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…",
+            fontsize=10,
+            fontweight="bold",
+            parse_math=False,
+        )
         row = part.subplots(1, wide, squeeze=False)[0]
         for axes in row:
             axes.set_axis_off()
@@ -72,7 +79,7 @@ def _sharpest(weights: npt.NDArray[Any]) -> list[int]:
 
 
 def _image(axes: Any, image: npt.NDArray[np.uint8], weights: npt.NDArray[Any] | None = None) -> None:
-    """A picture; with weights (h', w') it is dark where they are small."""
+    """A picture; with weights (h', w') light on it: of their square roots, so that weak ones are seen, too."""
     height, width = image.shape[:2]
     colours = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
     axes.imshow(colours, extent=(0, width, height, 0), interpolation="nearest")
@@ -80,5 +87,5 @@ def _image(axes: Any, image: npt.NDArray[np.uint8], weights: npt.NDArray[Any] | 
         return
     light = np.zeros((*weights.shape, 4))
     light[..., :3] = (1.0, 0.85, 0.3)
-    light[..., 3] = 0.65 * weights / max(float(weights.max()), 1e-12)
+    light[..., 3] = 0.8 * np.sqrt(weights)
     axes.imshow(light, extent=(0, width, height, 0), interpolation="bilinear")
