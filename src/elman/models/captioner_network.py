@@ -103,4 +103,5 @@ class CaptionerNetwork(DecoderNetwork):
         assert self.convolution is not None
         assert self.project is not None
         seen = self.convolution(x.flatten(0, 1).permute(0, 3, 1, 2)).flatten(1)
-        return self.project(seen).relu().unflatten(0, x.shape[:2])
+        vectors: Tensor = self.project(seen).relu()
+        return vectors.unflatten(0, x.shape[:2])

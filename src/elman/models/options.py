@@ -252,6 +252,7 @@ class WriterOptions(EstimatorOptions):
     )
     beam_size: int = option(5, DATA, "Sequences kept in the search; 1: greedy")
     length_penalty: float = option(1.0, DATA, "Ranks by log-probability / length to this power; 0: as it is")
+    target: str = option("target", DATA, "The column to write")
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -268,7 +269,6 @@ class TransducerOptions(WriterOptions):
     )
     replace_unknown: bool = option(True, DATA, "Write for <unk> the source's word with the most attention")
     input: str = option("source", DATA, "The column to read")
-    target: str = option("target", DATA, "The column to write")
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
