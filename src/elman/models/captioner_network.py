@@ -104,4 +104,4 @@ class CaptionerNetwork(DecoderNetwork):
         assert self.project is not None
         seen = self.convolution(x.flatten(0, 1).permute(0, 3, 1, 2)).flatten(1)
         vectors: Tensor = self.project(seen).relu()
-        return vectors.unflatten(0, x.shape[:2])
+        return vectors.view(*x.shape[:2], -1)
