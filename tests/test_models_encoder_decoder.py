@@ -17,7 +17,7 @@ from elman.data import Table
 from elman.data.batching import pad
 from elman.errors import DataError, OptionError, TrainingError
 from elman.models import EncoderDecoder
-from elman.models import encoder_decoder as module
+from elman.models import writer as module
 from elman.models.encoder_decoder import _Trainee
 from elman.models.estimator import as_tensor
 

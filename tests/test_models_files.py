@@ -22,6 +22,7 @@ from elman import cells
 from elman.cells import Cell
 from elman.errors import ModelFileError, OptionError
 from elman.models import (
+    Captioner,
     EncoderDecoder,
     LanguageModel,
     SequenceClassifier,
@@ -100,6 +101,15 @@ def transducer(**options: Any) -> EncoderDecoder:
     return EncoderDecoder(**{**SMALL, "embedding_size": 3, **options}).fit(list(sources), list(targets))
 
 
+def pictures() -> list[np.ndarray]:
+    return list(np.random.default_rng(6).integers(0, 256, (6, 2, 9, 7, 3), dtype=np.uint8))
+
+
+def captioner(inputs: list[np.ndarray], **options: Any) -> Captioner:
+    sizes = {"embedding_size": 3, "channels": 4}
+    return Captioner(**{**SMALL, **sizes, **options}).fit(inputs, ["a b", "b", "a", "b b", "a a", "b a"])
+
+
 MAKERS: dict[str, Callable[[], Estimator]] = {
     "characters": lambda: language(embedding_size=3),
     "characters, two layers of own cells": lambda: language(cell=leaky, num_layers=2, residual=True),
@@ -116,6 +126,9 @@ MAKERS: dict[str, Callable[[], Estimator]] = {
     "tagger without letters": lambda: tagger(letter_hidden_size=0, cell=leaky, lower=False),
     "transducer": lambda: transducer(cell=["gru", leaky], num_layers=2, residual=True, attention="dot", tied=True),
     "transducer of subwords": lambda: transducer(level="subword", max_vocabulary=40, shared=True, input_feeding=True),
+    "captioner of pictures": lambda: captioner([clip[0] for clip in pictures()]),
+    "captioner of clips": lambda: captioner(pictures(), cell=["gru", leaky], num_layers=2, attention="dot"),
+    "captioner of vectors": lambda: captioner(list(np.random.default_rng(7).normal(size=(6, 5))), tied=True),
     "tagger of mixed cells": lambda: tagger(cell=["gru", "rnn"], num_layers=2, residual=True),
     "transcriber": lambda: transcriber(cell=["gru", leaky], num_layers=2, deltas=True),
     "transcriber, one way": lambda: transcriber(bidirectional=False, stack=1, normalise="global", level="space"),
@@ -162,6 +175,10 @@ def said_by(model: Estimator) -> list[Any]:
     if isinstance(model, EncoderDecoder):
         fresh = ["a dog glows", "", "zzz"]
         return [model.outputs(fresh, 3), model.evaluate(fresh, fresh), model.align("a dog").weights.tobytes()]
+    if isinstance(model, Captioner):
+        kind = model.view_.kind
+        fresh = {"clip": pictures(), "image": [clip[1] for clip in pictures()], "vector": list(np.eye(5))}[kind]
+        return [model.outputs(fresh, 3), model.evaluate(fresh, ["a"] * len(fresh)), model.longest_]
     assert isinstance(model, SequenceClassifier)
     fresh = ["a dog glows", "", "zzz"] if model.vocabulary_ else [s[::-1] * 2 for s in series()]
     return [model.predict_proba(fresh).tobytes(), model.predict(fresh), model.classes_]
@@ -405,6 +422,32 @@ RECURRENT, HEAD = ("networks", "recurrent", 0), ("options", "head_sizes")
             1 << 31,
             "'encoder' has other sizes than the options",
         ),
+        ("captioner of clips", ("networks", "encoder"), ABSENT, "the network 'encoder' is missing"),
+        ("captioner of clips", ("vocabularies", "input", "reads"), "frames", "the kind or the shape of the inputs"),
+        (
+            "captioner of clips",
+            ("vocabularies", "input", "shape"),
+            [9, 7],
+            "the kind or the shape of the inputs is not",
+        ),
+        ("captioner of clips", ("vocabularies", "input", "shape"), [9, 7, 2], "pictures have 1 or 3 channels"),
+        (
+            "captioner of pictures",
+            ("vocabularies", "input", "shape"),
+            [1 << 20, 7, 3],
+            "the weight 'convolution.10.bias' is missing",
+        ),
+        ("captioner of pictures", ("vocabularies", "input", "shape"), [9, -7, 3], "the kind or the shape of the input"),
+        (
+            "captioner of pictures",
+            ("vocabularies", "input"),
+            ABSENT,
+            "the kind or the shape of the inputs is not known",
+        ),
+        ("captioner of pictures", ("vocabularies", "input", "longest"), 1 << 40, "length of the longest caption"),
+        ("captioner of pictures", ("options", "channels"), 1 << 31, "its parts do not fit|must have the shape"),
+        ("captioner of pictures", ("options", "reads"), "clip", "not the one of the options"),
+        ("captioner of vectors", ("vocabularies", "input", "shape"), [1 << 20], "must have a mean and a scale|weight"),
         # scaling
         ("series", ("scaling",), {}, "the scaling must have a mean and a scale for each of the 2 channels"),
         ("series", ("scaling", "mean"), [0.0], "the scaling must have a mean and a scale for each of the 2 channels"),

@@ -15,9 +15,11 @@ BEGIN, END = "<!-- options: python tools/option_tables.py -->\n", "<!-- end of o
 def table(task: str) -> str:
     """The options of the model and the data, and those of training that the task adds or sets otherwise."""
     kind: type[EstimatorOptions] = OPTIONS[task]
+    below = kind.__mro__[: kind.__mro__.index(EstimatorOptions)]
+    own = {name for one in below for name in one.__annotations__}
     rows = ["| option | default | what |", "|---|---|---|"]
     for field in fields(kind):
-        if field.metadata["group"] != TRAINING or field.name in kind.__annotations__:
+        if field.metadata["group"] != TRAINING or field.name in own:
             default = "none" if field.default in (None, ()) else str(field.default)
             about = field.metadata["about"].replace("|", "\\|")
             rows.append(f"| `{field.name}` | {default} | {about} |")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from elman import training as training
     from elman.cells import cell as cell
     from elman.diagnosis import diagnose as diagnose
+    from elman.models import Captioner as Captioner
     from elman.models import EncoderDecoder as EncoderDecoder
     from elman.models import Forecaster as Forecaster
     from elman.models import LabelSetModel as LabelSetModel
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 _PACKAGES = ("cells", "data", "diagnosis", "models", "nn", "runtime", "training")
 _HOME = {
+    "Captioner": "models",
     "EncoderDecoder": "models",
     "Forecaster": "models",
     "LabelSetModel": "models",
@@ -48,9 +50,9 @@ _HOME = {
 }
 
 __all__ = [
-    "EncoderDecoder", "Forecaster", "LabelSetModel", "LanguageModel", "SequenceClassifier", "SequenceRegressor",
-    "SequenceTagger", "Transcriber", "__version__", "cell", "cells", "data", "diagnose", "diagnosis", "explain", "load",
-    "models", "nn", "runtime", "training",
+    "Captioner", "EncoderDecoder", "Forecaster", "LabelSetModel", "LanguageModel", "SequenceClassifier",
+    "SequenceRegressor", "SequenceTagger", "Transcriber", "__version__", "cell", "cells", "data", "diagnose",
+    "diagnosis", "explain", "load", "models", "nn", "runtime", "training",
 ]  # fmt: skip
 
 

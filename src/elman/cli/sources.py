@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman import data
 from elman.data import Table, is_made
-from elman.errors import OptionError
+from elman.errors import DataError, OptionError, did_you_mean
 
 if TYPE_CHECKING:
     from elman.data.pieces import Pieces
@@ -19,6 +19,12 @@ MADE_TASKS = {
     "made:parity": "classify", "made:modular": "classify", "made:agreement": "classify", "made:copy": "tag",
     "made:adding": "regress",
 }  # fmt: skip
+PICTURES = {
+    "made:scenes": (False, "never"), "made:clips": (True, "never"), "made:new-scenes": (False, "always"),
+    "made:new-clips": (True, "always"),
+}  # fmt: skip
+"""Made pictures: whether they move, and whether they have the combinations of colour and shape that are kept apart."""
+MADE_TASKS |= dict.fromkeys(PICTURES, "caption")
 PARTS = ("train", "valid", "test")
 """Each has random numbers of its own, so that made data to learn from, to validate and to judge by never coincide."""
 
@@ -64,8 +70,28 @@ class Reading:
     def _made(self, source: str, part: str) -> Table:
         if self.columns is not None:
             raise OptionError(f"--columns is for CSV and TSV files, but {source} is made; leave it out")
+        count, seed = self._amount(part)
+        return data.make(source, count, self._lengths(source, part), seed)
+
+    def _amount(self, part: str) -> tuple[int, int]:
+        """How many records are made, and of which seed."""
         count = self.count if self.count is not None else TRAIN_COUNT if part == "train" else TEST_COUNT
-        return data.make(source, count, self._lengths(source, part), len(PARTS) * self.seed + PARTS.index(part))
+        return count, len(PARTS) * self.seed + PARTS.index(part)
+
+    def pictures(self, source: str, part: str, input: str, target: str) -> Table:
+        """Made scenes or clips (PICTURES), with every right caption of each."""
+        from elman.data.scenes import make_scenes
+
+        if source not in PICTURES:
+            raise DataError(f"{source} holds no pictures{did_you_mean(source, PICTURES)}")
+        for name in ("columns", "length"):
+            if getattr(self, name) is not None:
+                raise OptionError(f"--{name} is not for made pictures; leave it out")
+        clips, held_out = PICTURES[source]
+        count, seed = (self.validation() if part == "valid" else self)._amount(part)
+        made = make_scenes(count, seed, clips=clips, held_out=held_out)
+        columns = {input: made.columns["clip" if clips else "image"], target: made.columns["references"]}
+        return Table(source, columns, made.lines, made.unit)
 
     def validation(self) -> Reading:
         """The same, with a tenth as many made sequences."""

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elman.models.captioner import Captioner
     from elman.models.classifier import SequenceClassifier
     from elman.models.encoder_decoder import EncoderDecoder
     from elman.models.forecaster import Forecaster
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from elman.models.transcriber import Transcriber
 
 _HOME = {
+    "Captioner": "captioner",
     "EncoderDecoder": "encoder_decoder",
     "Forecaster": "forecaster",
     "LabelSetModel": "label_sets",
@@ -31,6 +33,7 @@ _HOME = {
 
 __all__ = [
     "TASKS",
+    "Captioner",
     "EncoderDecoder",
     "Forecaster",
     "LabelSetModel",

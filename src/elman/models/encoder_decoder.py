@@ -5,49 +5,28 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from elman.data.batching import length_batches, pad, split
+from elman.data.batching import pad, split
 from elman.data.table import Table
-from elman.errors import DataError, OptionError, did_you_mean
+from elman.errors import DataError, OptionError
 from elman.models import decoding
 from elman.models.decoder import Carried
-from elman.models.estimator import Estimator, as_tensor, initial_embedding
-from elman.models.inputs import as_table, check_steps, fitting, listed, missing, place
+from elman.models.estimator import as_tensor, initial_embedding
+from elman.models.inputs import as_table, check_steps, listed, place
 from elman.models.options import TransducerOptions, documented
 from elman.models.restoring import recurrent_from
 from elman.models.texts import SPECIALS, Side, check_level
 from elman.models.transducer import TransducerNetwork
-from elman.nn import Attention, Recurrent
-from elman.nn.attention import KINDS, Memory
+from elman.models.writer import MONITORS, Numbers, Output, Writer
+from elman.nn import Recurrent
+from elman.nn.attention import Memory
 from elman.runtime.document import Document
-from elman.training.metrics import perplexity
 from elman.training.progress import Progress
-from elman.training.text_metrics import bleu, error_rate, exact
-
-MOST_PAIRS = 1 << 24
-"""Pairs of a source's and a target's token, over a batch, for which attention has a weight."""
-MOST_LOGITS = 1 << 24
-"""Logits of a step of the search: 64 MiB."""
-MONITORS = {"loss": False, "accuracy": True, "bleu": True, "error_rate": False}
-"""The figures that may decide which weights are kept, and whether more is better."""
-Numbers = list[np.ndarray]
-
-
-class Output(NamedTuple):
-    """What a model wrote."""
-
-    text: str
-    log_probability: float
-    """Of the whole sequence, its end among it, nats."""
-    score: float
-    """By which outputs are ranked: see `elman.models.decoding.beam_search`."""
 
 
 class Alignment(NamedTuple):
@@ -60,7 +39,7 @@ class Alignment(NamedTuple):
 
 @documented
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class EncoderDecoder(TransducerOptions, Estimator):
+class EncoderDecoder(TransducerOptions, Writer):
     """Reads a text and writes another (Sutskever, Vinyals & Le 2014; Cho et al. 2014; Bahdanau, Cho & Bengio 2015).
 
     Attention looks from the decoder's new state, with either score (Luong, Pham & Manning 2015), so that training
@@ -69,38 +48,25 @@ class EncoderDecoder(TransducerOptions, Estimator):
 
     task: ClassVar[str] = "transduce"
     networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    words: ClassVar[tuple[str, str]] = ("source", "target")
 
     source_: Side = dataclasses.field(init=False, repr=False)
-    target_: Side = dataclasses.field(init=False, repr=False)
     ratio_: float = dataclasses.field(init=False, repr=False)
     """Target tokens for each source token of the training data."""
     module_: TransducerNetwork = dataclasses.field(init=False, repr=False)
 
     def check(self) -> None:
         super().check()
-        check_level("--level", self.level)
         check_level("--target-level", self._target_level)
-        self._check_whole("embedding_size", "min_count")
-        self._check_whole("max_vocabulary", least=len(SPECIALS) + 1, optional=True)
-        self._check_share("label_smoothing")
+        self._check_known("initial_state", ("final", "mean"))
         if type(self.scheduled_sampling) not in (int, float) or not 0 <= self.scheduled_sampling <= 1:
             raise OptionError(f"--scheduled-sampling must be a number from 0 to 1, not {self.scheduled_sampling!r}")
-        for name, known in (
-            ("attention", ("none", *KINDS)), ("initial_state", ("final", "mean")), ("monitor", tuple(MONITORS))
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value not in known:
-                flag = name.replace("_", "-")
-                raise OptionError(f"--{flag} {value!r} is not known{did_you_mean(str(value), known)}")
         if self.shared and self.level != self._target_level:
             raise OptionError(f"--shared needs one level, but the target's is {self._target_level}; leave one out")
         if self.input_feeding and self.attention == "none":
             raise OptionError(
                 "--input-feeding feeds on what attention finds; choose --attention additive or dot with it"
             )
-        if self.monitor == "bleu" and self._target_level == "char":
-            raise OptionError("--monitor bleu is for targets of words or subwords, not of characters; take error_rate")
-        decoding.check(self.beam_size, 1, self.length_penalty)
 
     @property
     def _target_level(self) -> str:
@@ -121,19 +87,7 @@ class EncoderDecoder(TransducerOptions, Estimator):
         """Sources, the targets of each (one, or several in a list), and where they come from."""
         data = as_table(data)
         sources, where = self._sources(data)
-        if targets is None:
-            if not isinstance(data, Table):
-                raise DataError("targets are missing: give y beside X, or a table with a column of targets")
-            targets = data.column(self.target)
-        targets = listed(targets, "the targets")
-        if len(targets) != len(sources):
-            raise DataError(f"there are {len(sources)} sources and {len(targets)} targets; each source needs one")
-        if not sources:
-            raise DataError("there are no pairs of a source and a target")
-        every = [[own] if isinstance(own, str) or missing(own) else list(own) for own in targets]
-        for i, own in enumerate(every):
-            if not own or not all(isinstance(text, str) for text in own):
-                raise DataError(f"{place(where, i)}: a target is a text, or a list of texts that are all right")
+        every = self._targets(data, targets, len(sources), where)
         return sources, every, where
 
     def _numbered(self, sources: list[str], targets: list[list[str]], where: Table | str) -> tuple[Numbers, Numbers]:
@@ -189,12 +143,11 @@ class EncoderDecoder(TransducerOptions, Estimator):
 
     def _begin(self, sources: list[str], targets: list[str]) -> None:
         """The vocabularies of the texts to learn from, and a new network for them."""
-        how = self.lower, self.min_count, self.max_vocabulary
         if self.shared:
-            self.source_ = self.target_ = Side.learn([*sources, *targets], self.level, *how)
+            self.source_ = self.target_ = self._learn_target([*sources, *targets])
         else:
-            self.source_ = Side.learn(sources, self.level, *how)
-            self.target_ = Side.learn(targets, self._target_level, *how)
+            self.source_ = Side.learn(sources, self.level, self.lower, self.min_count, self.max_vocabulary)
+            self.target_ = self._learn_target(targets)
         with self._seeded():
             embeddings = self._embeddings()
             encoder = Recurrent(
@@ -216,9 +169,7 @@ class EncoderDecoder(TransducerOptions, Estimator):
         return source, source if self.shared else initial_embedding(len(self.target_.vocabulary), self.embedding_size)
 
     def _build(self, embeddings: tuple[nn.Embedding, nn.Embedding], encoder: Recurrent, decoder: Recurrent) -> None:
-        looks = None
-        if self.attention != "none":
-            looks = Attention(self.attention, decoder.output_size, encoder.output_size)
+        looks = self._looks(decoder.output_size, encoder.output_size)
         self.module_ = TransducerNetwork(
             *embeddings, encoder, decoder, looks, self.initial_state,
             dropout=self.dropout, feeding=self.input_feeding, tied=self.tied,
@@ -235,29 +186,16 @@ class EncoderDecoder(TransducerOptions, Estimator):
         texts, where = self._sources(X)
         tokens = [self.source_.tokens(text) for text in texts]
         check_steps([len(own) for own in tokens], where)
-        return self._search(tokens, self.beam_size, n_best)
+        return self._outputs(tokens, self.beam_size, n_best)
 
-    @torch.no_grad()
-    def _search(self, tokens: Sequence[list[str]], beam_size: int, n_best: int) -> list[list[Output]]:
-        decoding.check(beam_size, n_best, self.length_penalty)
-        v = self.target_.vocabulary
+    def _outputs(self, tokens: Sequence[list[str]], beam_size: int, n_best: int) -> list[list[Output]]:
         read = [self.source_.numbers(own) for own in tokens]
-        lengths = [len(numbers) for numbers in read]
-        result: list[list[Output]] = [[]] * len(read)
-        count = max(1, min(128, MOST_LOGITS // (beam_size * len(v))))
-        assert v.start_index is not None
-        assert v.end_index is not None
-        for places in fitting(length_batches(lengths, count, seed=0, epoch=0, shuffle=False), lengths):
-            memory, carried = self._encoded([read[i] for i in places])
-            found = decoding.beam_search(
-                partial(self.module_.step, memory=memory), carried,
-                [20 + math.ceil(2 * self.ratio_ * lengths[i]) for i in places],
-                start=v.start_index, end=v.end_index, beam_size=beam_size, n_best=n_best,
-                length_penalty=self.length_penalty, never=[v.start_index],
-            )  # fmt: skip
-            for i, own in zip(places, found):
-                result[i] = [Output(self._text(tokens[i], h), h.log_probability, h.score) for h in own]
-        return result
+        limits = [20 + math.ceil(2 * self.ratio_ * len(numbers)) for numbers in read]
+        found = self._search(read, limits, beam_size, n_best)
+        return [
+            [Output(self._text(source, h), h.log_probability, h.score) for h in own]
+            for source, own in zip(tokens, found)
+        ]
 
     def _encoded(self, read: Numbers) -> tuple[Memory | None, Carried]:
         numbers, lengths = pad(read)
@@ -272,15 +210,6 @@ class EncoderDecoder(TransducerOptions, Estimator):
             nearest = weights[:, : len(source)].argmax(1)
             tokens = [source[s] if token == unknown else token for token, s in zip(tokens, nearest)]
         return self.target_.text(tokens)
-
-    @torch.no_grad()
-    def _weights(self, read: np.ndarray, written: np.ndarray) -> np.ndarray:
-        """(T, S): where each token that is written looks, in numbers of one source and target."""
-        memory, carried = self._encoded([read])
-        given = np.concatenate([[self.target_.vocabulary.start_index], written[:-1]]).astype(np.int64)[:, None]
-        _, _, weights = self.module_(as_tensor(given, self.module_.output.weight), carried, memory)
-        found: np.ndarray = weights[:, 0].cpu().numpy()
-        return found
 
     def align(self, source: str, target: str | None = None) -> Alignment:
         """Where the decoder looks while it writes `target` (default: what it would write itself)."""
@@ -312,37 +241,8 @@ class EncoderDecoder(TransducerOptions, Estimator):
         right: dict[str, list[str]] = {}
         for source, own in zip(sources, targets):
             right.setdefault(source, []).extend(own)
-        texts = [own[0].text for own in self._search([self.source_.tokens(text) for text in right], beam_size, 1)]
-        plain = [[self.target_.plain(text) for text in own] for own in right.values()]
-        letters = self._target_level == "char"
-        figures = {"accuracy": exact(texts, plain), "error_rate": error_rate(texts, plain, characters=letters)}
-        return figures if letters else figures | {"bleu": bleu(texts, list(right.values()), lower=self.lower)}
-
-    @torch.no_grad()
-    def _loss(self, read: Numbers, written: Numbers) -> dict[str, float]:
-        total, count = 0.0, 0
-        for places in self.batches(read, written, shuffle=False):
-            loss, units = self.loss([read[i] for i in places], [written[i] for i in places])
-            total, count = total + loss.item() * units, count + units
-        return {"loss": total / count, "perplexity": perplexity(total / count)}
-
-    def batches(self, read: Numbers, written: Numbers, *, epoch: int = 0, shuffle: bool = True) -> list[np.ndarray]:
-        """Indices of pairs of similar lengths, few enough to fit into memory."""
-        sizes = np.array([(len(a), len(b)) for a, b in zip(read, written)])
-        batches = length_batches(sizes.sum(1), self.batch_size, seed=self.seed, epoch=epoch, shuffle=shuffle)
-        return fitting(fitting(batches, sizes.max(1)), sizes.max(1) ** 2, MOST_PAIRS)
-
-    def loss(self, read: Numbers, written: Numbers, sampling: float = 0, smoothing: float = 0) -> tuple[Tensor, int]:
-        """The mean loss per token of a batch of pairs, and its tokens. sampling: share of the model's own tokens."""
-        memory, carried = self._encoded(read)
-        numbers, lengths = pad(written)
-        targets = as_tensor(numbers, self.module_.output.weight)
-        given = torch.cat([torch.full_like(targets[:1], self.target_.vocabulary.start_index), targets[:-1]])  # type: ignore[arg-type]
-        if sampling:
-            readouts = self.module_.sampled(given, carried, memory, sampling)
-        else:
-            readouts, _, _ = self.module_(given, carried, memory, lengths.tolist())
-        return self.module_.loss(readouts, targets, lengths.tolist(), smoothing), int(lengths.sum())
+        texts = [own[0].text for own in self._outputs([self.source_.tokens(text) for text in right], beam_size, 1)]
+        return self._figures(texts, list(right.values()))
 
     def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
         sources, targets, where = self._pairs(X, y)

@@ -109,6 +109,13 @@ def moments(rows: Sequence[np.ndarray], chunk: int = 1 << 20) -> tuple[np.ndarra
     return mean, np.sqrt(squares / count)
 
 
+def scaling(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What brings every channel to mean 0 and variance 1: (mean, scale); a constant channel stays as it is."""
+    mean, deviation = moments(rows)
+    # "Constant" is what float32 cannot tell apart, so that units do not matter.
+    return mean, np.where(deviation <= np.maximum(1e-7 * np.abs(mean), 1e-30), 1.0, deviation)
+
+
 def _chunks(rows: Iterable[np.ndarray], most: int) -> Iterator[np.ndarray]:
     """Steps of several sequences together, float64, of about `most` numbers."""
     waiting, size = list[np.ndarray](), 0

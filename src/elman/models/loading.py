@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from elman.errors import ModelFileError
+from elman.models.captioner import Captioner
 from elman.models.classifier import SequenceClassifier
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.estimator import Estimator
@@ -27,6 +28,7 @@ TASKS: dict[str, type[Estimator]] = {
         EncoderDecoder,
         Forecaster,
         LabelSetModel,
+        Captioner,
     )
 }
 """The estimators by the names that the command line and the model files use."""

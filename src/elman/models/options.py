@@ -228,12 +228,10 @@ class TranscriberOptions(EstimatorOptions):
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class TransducerOptions(EstimatorOptions):
-    """What an encoder-decoder takes."""
+class WriterOptions(EstimatorOptions):
+    """What every estimator takes that writes texts."""
 
-    level: str = option("word", DATA, "Tokens of the source: char, word, space, or subword (byte pairs, learnt)")
-    target_level: str | None = option(None, DATA, "Tokens of the target; default: as those of the source")
-    shared: bool = option(False, MODEL, "One vocabulary and one embedding for both sides")
+    level: str = option("word", DATA, "Tokens: char, word, space, or subword (byte pairs, learnt)")
     lower: bool = option(False, DATA, "Ignore case, and write in lower case")
     min_count: int = option(1, DATA, "Tokens seen less often become <unk>; pairs of subwords are not joined")
     max_vocabulary: int | None = option(
@@ -243,13 +241,8 @@ class TransducerOptions(EstimatorOptions):
     embedding_size: int = option(128, MODEL, "E, numbers a token enters as, and units of the readout")
     bidirectional: bool = option(True, MODEL, "The encoder reads in both directions")
     attention: str = option("additive", MODEL, "none, additive (Bahdanau) or dot (Luong)")
-    input_feeding: bool = option(False, MODEL, "A step also gets what the one before read out; slower")
-    initial_state: str = option("final", MODEL, "The decoder begins from the encoder's final states, or their mean")
     tied: bool = option(False, MODEL, "The output matrix is the target's embedding")
     dropout: float = option(0.2, MODEL, "Share dropped from inputs, between layers, from the memory and the readout")
-    scheduled_sampling: float = option(
-        0.0, TRAINING, "Share of given tokens replaced by the model's own in the last epoch, growing from 0; slower"
-    )
     label_smoothing: float = option(0.0, TRAINING, "Share of each target that is spread over all tokens")
     batch_size: int = option(64, TRAINING, "B, pairs in a step")
     epochs: int = option(20, TRAINING, "Passes over the data")
@@ -259,9 +252,23 @@ class TransducerOptions(EstimatorOptions):
     )
     beam_size: int = option(5, DATA, "Sequences kept in the search; 1: greedy")
     length_penalty: float = option(1.0, DATA, "Ranks by log-probability / length to this power; 0: as it is")
+    target: str = option("target", DATA, "The column to write")
+
+
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class TransducerOptions(WriterOptions):
+    """What an encoder-decoder takes."""
+
+    level: str = option("word", DATA, "Tokens of the source: char, word, space, or subword (byte pairs, learnt)")
+    target_level: str | None = option(None, DATA, "Tokens of the target; default: as those of the source")
+    shared: bool = option(False, MODEL, "One vocabulary and one embedding for both sides")
+    input_feeding: bool = option(False, MODEL, "A step also gets what the one before read out; slower")
+    initial_state: str = option("final", MODEL, "The decoder begins from the encoder's final states, or their mean")
+    scheduled_sampling: float = option(
+        0.0, TRAINING, "Share of given tokens replaced by the model's own in the last epoch, growing from 0; slower"
+    )
     replace_unknown: bool = option(True, DATA, "Write for <unk> the source's word with the most attention")
     input: str = option("source", DATA, "The column to read")
-    target: str = option("target", DATA, "The column to write")
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
@@ -315,6 +322,17 @@ class ForecasterOptions(EstimatorOptions):
     time_format: str | None = option(None, DATA, "The form of times that are not ISO 8601, such as %d.%m.%Y")
 
 
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class CaptionerOptions(WriterOptions):
+    """What a captioner of pictures, clips and features takes."""
+
+    reads: str = option("auto", DATA, "vector, grid, frames, image or clip; auto looks at the shape of the first")
+    channels: int = option(64, MODEL, "Channels of the convolution over pictures (of its first layer: half)")
+    batch_size: int = option(32, TRAINING, "B, pictures in a step")
+    input: str = option("image", DATA, "The column to read: arrays, or paths of picture files")
+    target: str = option("caption", DATA, "The column of captions: a text, or a list of texts that are all right")
+
+
 OPTIONS: dict[str, type[EstimatorOptions]] = {
     "language-model": LanguageModelOptions,
     "classify": ClassifierOptions,
@@ -324,6 +342,7 @@ OPTIONS: dict[str, type[EstimatorOptions]] = {
     "transduce": TransducerOptions,
     "label-sets": LabelSetOptions,
     "forecast": ForecasterOptions,
+    "caption": CaptionerOptions,
 }
 """The options of each task, by its name."""
 

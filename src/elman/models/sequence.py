@@ -24,7 +24,7 @@ from elman.data.vocabulary import Vocabulary, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, as_tensor, set_vectors
 from elman.models.inputs import MAX_STEPS, as_table, check_steps, fitting, listed, missing, place
-from elman.models.large import Large, moments, room
+from elman.models.large import Large, room, scaling
 from elman.models.options import SequenceOptions
 from elman.models.restoring import scaling_from, vocabulary_from
 from elman.models.sequence_network import SequenceNetwork
@@ -282,10 +282,7 @@ class SequenceEstimator(SequenceOptions, Estimator):
 
     def _scale(self, rows: Rows) -> None:
         """Channels to mean 0 and variance 1 over the training data; the numbers are kept in the model."""
-        mean, deviation = moments(rows)
-        # A constant channel stays as it is; "constant" is what float32 cannot tell apart, so that units do not matter.
-        constant = deviation <= np.maximum(1e-7 * np.abs(mean), 1e-30)
-        self._set_scaling(mean, np.where(constant, 1.0, deviation))
+        self._set_scaling(*scaling(rows))
 
     def _set_scaling(self, mean: np.ndarray, scale: np.ndarray) -> None:
         self.module_.mean.copy_(torch.from_numpy(mean))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from elman.cli.tasks import (
+    caption,
     classify,
     forecast,
     label_sets,
@@ -25,6 +26,7 @@ TASKS: dict[str, Task] = {
         transduce.TASK,
         forecast.TASK,
         label_sets.TASK,
+        caption.TASK,
     )
 }
 """By the names that the command line and the model files use."""

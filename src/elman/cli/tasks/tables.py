@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from elman import data
 from elman.cli.sources import MADE_TASKS, Reading
-from elman.cli.tasks.task import Chosen, Task
+from elman.cli.tasks.task import Task
 from elman.data import Table, is_made
 from elman.errors import DataError
 
@@ -46,12 +46,6 @@ class TableTask(Task):
         texts: Sequence[Any] = table.columns["text"]
         lines = [data.tokenize(str(text), "word") for text in texts] if self.words else list(texts)
         return Table(table.source, {column: lines}, table.lines, table.unit)
-
-    def valid_name(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> str | None:
-        """Made data is validated by data made of its own."""
-        if chosen.get("valid") is None and is_made(sources[0]) and estimator.valid_fraction:
-            return sources[0]
-        return super().valid_name(sources, chosen, estimator)
 
     def target(self, train: Table, estimator: Any) -> str:
         """The column of labels."""

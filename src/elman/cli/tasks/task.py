@@ -85,8 +85,10 @@ class Task:
         raise NotImplementedError
 
     def valid_name(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> str | None:
-        """The source to validate by; None: a part of the data, or nothing."""
-        name: str | None = chosen.get("valid")
+        """The source to validate by; None: a part of the data, or nothing. Made data is validated by data made of its
+        own."""
+        own = sources[0] if is_made(sources[0]) and estimator.valid_fraction else None
+        name: str | None = chosen.get("valid", own)
         return name
 
     def check_test(self, train: Any, test: Any, estimator: Any) -> None:

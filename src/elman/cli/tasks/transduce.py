@@ -18,6 +18,7 @@ SEARCH = (
     Option("length_penalty", "float | None", None, RUN, "The search ranks by log-probability / length to this power"),
 )
 """How outputs are searched for."""
+N_BEST = Option("n_best", "int | None", None, RUN, "Tell so many outputs of each record, best first")
 
 
 class TransduceTask(Task):
@@ -30,7 +31,7 @@ class TransduceTask(Task):
     reading = options.READING
     using = (
         *SEARCH,
-        Option("n_best", "int | None", None, RUN, "Tell so many outputs of each source, best first"),
+        N_BEST,
         Option("picture", "str | None", None, RUN, "Draw where the first record's output looked in its source: a PNG"),
     )
 
@@ -68,14 +69,14 @@ class TransduceTask(Task):
 
     def evaluate(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Mapping[str, float]:
         """The figures, by the search that was chosen."""
-        return super().evaluate(_searching(model, chosen), source, reading, chosen)
+        return super().evaluate(searching(model, chosen), source, reading, chosen)
 
     def predict(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Iterator[dict[str, Any]]:
         """The source and what is written for it; with --n-best, several; with --picture, a picture."""
         table = self.read([source], reading, "test", model)
         sources = table.column("text" if table.names == ["text"] else model.input)
         n_best = chosen.get("n_best") or 1
-        every = _searching(model, chosen).outputs(sources, n_best)
+        every = searching(model, chosen).outputs(sources, n_best)
         if chosen.get("picture") is not None:
             from elman.training.attention_picture import draw_attention
 
@@ -89,7 +90,8 @@ class TransduceTask(Task):
             yield record
 
 
-def _searching(model: Any, chosen: Chosen) -> Any:
+def searching(model: Any, chosen: Chosen) -> Any:
+    """The model, with the search that was chosen."""
     return model.set_params(**{one.name: chosen[one.name] for one in SEARCH if chosen.get(one.name) is not None})
 
 

@@ -1,0 +1,76 @@
+"""Pictures: PNG and JPEG files as arrays of bytes, and tables with a column of paths to them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.data.files import PathLike, brief, check_exists
+from elman.data.readers import read_table
+from elman.data.table import Table
+from elman.errors import DataError
+
+Image = npt.NDArray[np.uint8]
+FORMATS = ("PNG", "JPEG")
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MOST_PIXELS = 1 << 24
+"""Of a picture: what it claims is looked at before anything is unpacked."""
+
+
+def read_image(path: PathLike) -> Image:
+    """A PNG or JPEG file as bytes (h, w, 3). DataError for what is damaged, too large or something else."""
+    try:
+        from PIL import Image as Pillow
+    except ImportError:
+        raise DataError(f"{path} needs Pillow to be read; install it with: pip install 'elman[data]'") from None
+    check_exists(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own warnings of large or odd files; the size is checked here
+            with Pillow.open(path, formats=FORMATS) as picture:
+                width, height = picture.size
+                if width * height > MOST_PIXELS:
+                    raise DataError(
+                        f"{os.fspath(path)} says it has {width:,} x {height:,} pixels, more than the {MOST_PIXELS:,} "
+                        "allowed; make it smaller"
+                    )
+                return np.asarray(picture.convert("RGB"), np.uint8)
+    except DataError:
+        raise
+    # What Pillow raises on damaged files is not one family: SyntaxError, struct.error, OSError, its own bombs.
+    except Exception as error:
+        reason = brief((str(error) or type(error).__name__).splitlines()[0], 80)
+        raise DataError(
+            f"{os.fspath(path)} cannot be read as a picture ({reason}); is it a whole PNG or JPEG?"
+        ) from None
+
+
+def image_table(path: PathLike, input: str = "image", target: str = "caption", **reading: Any) -> Table:
+    """A table of pictures: one PNG or JPEG; an .npz of arrays; or a list (.csv, .tsv, .jsonl) with a column of paths.
+
+    Paths are taken from where the list lies. A path that stands in several records is one picture, and their captions
+    are all right. reading: as `read_table` takes it.
+    """
+    path = Path(path)
+    if path.suffix.lower() in SUFFIXES:
+        return Table(str(path), {input: [str(path)]}, [1], "record")
+    table = read_table(path, **reading)
+    entries = table.column(input)
+    if not any(isinstance(one, str) for one in entries):
+        return table
+    paths = [str(path.parent / one) if isinstance(one, str) else one for one in entries]
+    table = Table(table.source, {**table.columns, input: paths}, table.lines, table.unit)
+    if len(set(map(str, paths))) == len(paths) or target not in table.columns:
+        return table
+    first: dict[str, int] = {}
+    captions: dict[str, list[Any]] = {}
+    for i, (one, caption) in enumerate(zip(paths, table.column(target))):
+        first.setdefault(str(one), i)
+        captions.setdefault(str(one), []).extend(caption if isinstance(caption, list) else [caption])
+    chosen = table.select(first.values())
+    return Table(chosen.source, {**chosen.columns, target: list(captions.values())}, chosen.lines, chosen.unit)
