@@ -338,11 +338,9 @@ class EncoderDecoder(TransducerOptions, Estimator):
         numbers, lengths = pad(written)
         targets = as_tensor(numbers, self.module_.output.weight)
         given = torch.cat([torch.full_like(targets[:1], self.target_.vocabulary.start_index), targets[:-1]])  # type: ignore[arg-type]
-        if sampling:
-            readouts = self.module_.sampled(given, carried, memory, sampling)
-        else:
-            readouts, _, _ = self.module_(given, carried, memory, lengths.tolist())
-        return self.module_.loss(readouts, targets, lengths.tolist(), smoothing), int(lengths.sum())
+        net, ends = self.module_, lengths.tolist()
+        readouts = net.sampled(given, carried, memory, sampling) if sampling else net(given, carried, memory, ends)[0]
+        return net.loss(readouts, targets, ends, smoothing), sum(ends)
 
     def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
         sources, targets, where = self._pairs(X, y)
