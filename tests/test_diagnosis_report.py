@@ -126,6 +126,8 @@ def test_mistakes_are_one_sentence() -> None:
         elman.diagnose(layer, x, loss=lambda output, state: output)
     with pytest.raises(DataError, match="without steps"):
         elman.diagnose(layer, x[:0])
+    with pytest.raises(DataError, match="are empty"):
+        elman.diagnose(layer, x, lengths=[0, 0, 0], loss=lambda output, state: output.sum())
     with pytest.raises(DataError, match="the input has the shape"):
         elman.diagnose(layer, torch.randn(6, 3, 5))
 

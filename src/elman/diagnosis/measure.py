@@ -155,6 +155,8 @@ def _network(
 ) -> Network:
     """The figures of one network."""
     lengths = torch.stack(one.traces[0].running).sum(0).cpu()
+    if not lengths.any():
+        raise DataError(f"all sequences that reach the layer {one.name!r} are empty: there is nothing to diagnose")
     own = sampling or _sampling(one, len(lengths))
     generator = torch.Generator().manual_seed(own.seed)
     longest = lengths.argsort(descending=True, stable=True)
