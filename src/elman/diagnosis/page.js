@@ -65,7 +65,7 @@
       scales: { x: { time: false }, y: { range: (u, low, high) => { const pad = (high - low) * 0.05 || Math.abs(high) * 0.1 || 0.5; return [low - pad, high + pad]; } } },
       axes: [
         { ...axis(), label: across, labelSize: 22, size: 36 },
-        { ...axis(), size: 64, values: (u, ticks) => ticks.map(v => (logarithmic ? `1e${+v.toFixed(2)}` : number(v))), ...(logarithmic ? { incrs: [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100] } : {}) },
+        { ...axis(), size: 64, values: (u, ticks) => ticks.map(v => (!logarithmic ? number(v) : Math.abs(v - Math.round(v)) < 1e-6 ? `1e${Math.round(v)}` : number(10 ** v))), ...(logarithmic ? { incrs: [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100] } : {}) },
       ],
       series: [{ label, value: (u, v) => (v === null || v === undefined ? "–" : v) }, ...series.map((one, i) => ({
         label: one.name, stroke: one.dash ? colour("--soft") : COLOURS[i % COLOURS.length], width: 1.5, dash: one.dash, value: (u, v) => value(v), spanGaps: false,

@@ -1,4 +1,4 @@
-"""The report as one HTML page: what is drawn of it, bounded in size, beside the script that draws; nothing is fetched."""
+"""The report as one HTML page: what is drawn of it, bounded in size, and the script that draws it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Numbers = npt.NDArray[np.floating[Any]]
 
 
 def html(reports: Mapping[str, Report]) -> bytes:
-    """The page of one report, or of several side by side, each under its name; ASCII, below LIMIT where that can be."""
+    """The page of one report, or of several side by side, each under its name; below LIMIT where that can be."""
     text = b""
     for detail in range(8):
         drawn = [_report(name, report, _Bounds(detail)) for name, report in reports.items()]
-        text = _filled(json.dumps(drawn, separators=(",", ":"), allow_nan=False))
+        text = _filled(json.dumps(drawn, separators=(",", ":"), allow_nan=False, ensure_ascii=False))
         if len(text) < LIMIT:
             break
     return text
@@ -53,7 +53,9 @@ def _filled(data: str) -> bytes:
     """The page's files put together. The hashes let the browser run these scripts and no other."""
     here = files("elman.diagnosis")
     own = {name: (here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
-    library = {name: (here / "vendor" / f"uPlot.{name}").read_text(encoding="utf-8") for name in ("iife.min.js", "min.css")}
+    library = {
+        name: (here / "vendor" / f"uPlot.{name}").read_text(encoding="utf-8") for name in ("iife.min.js", "min.css")
+    }
     script = f"{library['iife.min.js']}\n{own['page.js']}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
@@ -67,7 +69,7 @@ def _filled(data: str) -> bytes:
     for mark, text in parts.items():
         before, _, after = page.partition(mark)
         page = before + text + after
-    return page.encode()
+    return page.encode("utf-8", "replace")  # half a pair of surrogates, which no browser takes
 
 
 def _report(name: str, report: Report, bounds: _Bounds) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def _activity(one: Activity, steps: int, bounds: _Bounds) -> dict[str, Any]:
 
 
 def _values(one: Activity, steps: int, most: int) -> dict[str, Any]:
-    """The first sequence's values of the units that vary most: bytes between the smallest and the largest, in base64."""
+    """The first sequence's values of the units that vary most: bytes from the smallest to the largest, in base64."""
     shown = one.values[:steps, 0] if one.values.shape[1] else one.values[:0].reshape(0, one.values.shape[2])
     varying = np.argsort(-np.nan_to_num(one.variance), kind="stable")[:most]
     units = np.sort(varying)
