@@ -121,6 +121,7 @@ DIAGNOSE = (
     *COLUMNS, *READING, *MADE,
     Option("sequences", "int", 16, RUN, "Look at so many sequences of the data"),
     Option("steps", "int", 256, RUN, "Of a text: so many steps of each"),
+    Option("out", "str | None", None, RUN, "Write the report to this file: one HTML page with charts"),
     Option("json", "str | None", None, RUN, "Write all the numbers to this file, as JSON"),
     SEED, THREADS,
 )  # fmt: skip

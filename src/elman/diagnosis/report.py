@@ -67,10 +67,10 @@ class Report:
             advice = f" -> {verdict.advice}" if verdict.advice else ""
             lines += textwrap.wrap(f"{mark} {verdict.sentence}{advice}", WIDTH, subsequent_indent="  ")
         for network in self.networks:
-            rows = [HEAD, *(_row(layer) for layer in network.layers)]
-            widths = [max(len(row[k]) for row in rows) for k in range(len(HEAD))]
-            table = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
-            lines += ["", _title(network), *(f"  {line}" for line in table)]
+            rows = [HEAD, *(row(layer) for layer in network.layers)]
+            widths = [max(len(cells[k]) for cells in rows) for k in range(len(HEAD))]
+            table = ("  ".join(cell.rjust(width) for cell, width in zip(cells, widths)) for cells in rows)
+            lines += ["", title(network), *(f"  {line}" for line in table)]
         return "\n".join(lines)
 
 
@@ -97,14 +97,14 @@ def _array(kind: Any, value: Any) -> Any:
     return np.array(value, dtype)
 
 
-def _title(network: Network) -> str:
+def title(network: Network) -> str:
     lengths = network.lengths
     steps = f"{lengths.max()} steps" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()} steps"
     name = f"{network.name}: " if network.name else ""
     return f"{name}{len(lengths)} sequences of {steps}; the output sees {network.sensitivity.span} steps back"
 
 
-def _row(layer: Layer) -> tuple[str, ...]:
+def row(layer: Layer) -> tuple[str, ...]:
     flow = next(iter(layer.flow.states.values())).mean
     known = flow[~np.isnan(flow)]
     full = max((one.saturated for one in layer.activity if not math.isnan(one.saturated)), default=math.nan)
