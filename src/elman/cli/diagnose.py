@@ -26,7 +26,7 @@ def diagnose(path: str, source: str, chosen: Chosen) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise OptionError(f"--{name} must be a whole number, 1 or more, not {value}")
-    model, task = loaded(path, chosen)
+    model, task = loaded(path, {name: value for name, value in chosen.items() if name not in sizes})
     data = task.read([source], Reading.of(chosen), "test", model)
     report = elman.diagnose(model.probe(data, **sizes))
     print(report.summary())
