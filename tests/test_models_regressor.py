@@ -72,3 +72,13 @@ def test_targets_that_are_no_numbers(targets: Any, said: str) -> None:
 def test_noise_that_is_none(noise: Any) -> None:
     with pytest.raises(ElmanError, match="--noise must be a number, 0 or more"):
         SequenceRegressor(noise=noise).check()
+
+
+def test_a_squared_error_has_no_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from elman.cli import main
+
+    words = "train regress made:adding --count 40 --length 4 --epochs 1 --hidden-size 2 --out"
+    assert main([*words.split(), str(tmp_path / "m.elman")]) == 0
+    said = capsys.readouterr()
+    assert "r2" in said.out
+    assert "bits" not in said.out + said.err

@@ -25,7 +25,7 @@ class SequenceRegressor(RegressorOptions, SequenceEstimator):
     """One number for a whole sequence, by squared error. The numbers' mean and deviation are kept in the model."""
 
     task: ClassVar[str] = "regress"
-    targets, monitor, maximize = "numbers", "mse", False
+    targets, unit, monitor, maximize = "numbers", "values", "mse", False
 
     mean_: float = dataclasses.field(init=False, repr=False)
     scale_: float = dataclasses.field(init=False, repr=False)

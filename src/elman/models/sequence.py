@@ -46,6 +46,8 @@ class SequenceEstimator(SequenceOptions, Estimator):
 
     targets: ClassVar[str]
     """What the targets are called: labels, numbers."""
+    unit: ClassVar[str] = "sequences"
+    """What training counts; a loss in "values" is no cross-entropy, and has no bits."""
     monitor: ClassVar[str]
     maximize: ClassVar[bool]
 
@@ -339,8 +341,6 @@ class SequenceEstimator(SequenceOptions, Estimator):
 class _Trainee:
     """What the loop trains: shuffled batches of sequences of similar length."""
 
-    unit = "sequences"
-
     def __init__(
         self, model: SequenceEstimator, rows: Rows, numbers: np.ndarray, held: Rows, held_numbers: np.ndarray
     ) -> None:
@@ -348,7 +348,7 @@ class _Trainee:
         self.rows, self.numbers, self.held, self.held_numbers = rows, numbers, held, held_numbers
         self.lengths = rows.lengths if isinstance(rows, Store) else np.array([len(row) for row in rows], np.int64)
         self.shards = rows.shards if isinstance(rows, Store) else None
-        self.monitor, self.maximize = model.monitor, model.maximize
+        self.unit, self.monitor, self.maximize = model.unit, model.monitor, model.maximize
 
     def epoch(self, number: int) -> list[np.ndarray]:
         batches = length_batches(
