@@ -44,14 +44,20 @@ def examples(found: list[Agreement]) -> tuple[list[str], list[str]]:
     return [item.prefix for item in found], [item.number for item in found]
 
 
-def train(folder: Path, seed: int) -> None:
-    learn = items(folder, "ud_ewt_train.jsonl.gz", "linzen_wiki_test.tsv")
+LEARN = ("ud_ewt_train.jsonl.gz", "linzen_wiki_test.tsv")
+
+
+def trained(folder: Path, seed: int) -> SequenceClassifier:
     model = SequenceClassifier(
         level="space", hidden_size=100, pooling="last", dropout=0.5, batch_size=32, lr=2e-3, schedule="cosine",
         epochs=8, patience=None, seed=seed,
     )  # fmt: skip
-    model.fit(*examples(learn), valid=examples(items(folder, "ud_ewt_dev.jsonl")), progress=Progress.auto())
-    seen = {item.prefix for item in learn}
+    valid = examples(items(folder, "ud_ewt_dev.jsonl"))
+    return model.fit(*examples(items(folder, *LEARN)), valid=valid, progress=Progress.auto())
+
+
+def train(folder: Path, seed: int) -> None:
+    model, seen = trained(folder, seed), {item.prefix for item in items(folder, *LEARN)}
     for name in TESTS:
         figures = agreement(model, [item for item in items(folder, name) if item.prefix not in seen])
         print(f"\n{name}\n{probed(figures)}\n")

@@ -45,14 +45,16 @@ def tokens(folder: Path, part: str) -> str:
     return " ".join(words)
 
 
-def main(folder: str, kind: str = "small", device: str = "cpu", options: str = "{}") -> None:
-    """options: JSON, for trials."""
+def main(folder: str, kind: str = "small", device: str = "cpu", options: str = "{}", out: str | None = None) -> None:
+    """options: JSON, for trials; out: where the model goes, for blimp.py."""
     train, valid, test = (tokens(Path(folder), part) for part in ("train", "valid", "test"))
     settings = {**(AWD if kind == "awd" else SMALL), **json.loads(options)}
     model = LanguageModel(level="space", lines=False, seed=1, device=device, **settings)
     with tempfile.TemporaryDirectory() as run:
         model.fit(train, valid=valid, folder=Path(run), progress=Progress.auto())
         lines = [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
+    if out:
+        model.save(Path(out))
     print("minutes  epoch  validation perplexity")
     for line in lines:
         if "validation" in line:
