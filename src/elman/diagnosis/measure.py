@@ -29,6 +29,9 @@ from elman.nn.head import last_output
 SMALL = 1 << 15
 """A network is measured whole where T · N² of each layer, which is what its Jacobians hold, is no more."""
 
+CHANNELS = 8
+"""Of an input without symbols so many are kept, to stand beside the units."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -161,11 +164,13 @@ def _network(
     generator = torch.Generator().manual_seed(own.seed)
     longest = lengths.argsort(descending=True, stable=True)
     rows, shown = longest[: own.sequences], longest[: own.shown]
+    x = one.traces[0].x
+    inputs = torch.stack([x_t[shown, : 0 if symbols else CHANNELS] for x_t in x]).detach().float().cpu().numpy()
     layers = tuple(_layer(trace, back, rows, shown, own, generator) for trace, back in zip(one.traces, of))
     steps = evenly(own.ends, int(lengths.max()))
     return Network(
         one.name, lengths.numpy(), shown.numpy(), tuple(tuple(symbols[b]) for b in shown) if symbols else (),
-        input_flow(one, came), sensitivity(one, rows, steps, own.vectors, generator), layers,
+        input_flow(one, came), sensitivity(one, rows, steps, own.vectors, generator), layers, inputs,
     )  # fmt: skip
 
 
