@@ -201,9 +201,9 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     assert found["searched"] == ["word position"] * 3, "what is sought in one is sought in all"
     assert found["tables"][0] == ["", "rnn", "lstm", "gru"]
     rows = {row[0]: row[1:] for row in reversed(found["tables"])}
-    assert rows["  cell"] == ["rnn 4", "lstm 4", "gru 4"]
+    assert rows["cell"] == ["rnn 4", "lstm 4", "gru 4"]
     memory = [str(report.layers[0].memory.steps) for report in reports.values()]
-    assert [cell.rstrip("+") for cell in rows["  memory, steps"]] == memory
+    assert [cell.rstrip("+") for cell in rows["memory, steps"]] == memory
 
 
 def test_what_training_logged_is_drawn(tmp_path: Path) -> None:
@@ -254,6 +254,11 @@ def test_a_long_report_stays_below_the_limit() -> None:
     report = elman.diagnose(layer, torch.randn(300, 2, 4), sampling=QUICK)
     assert len(report.to_json()) > LIMIT
     assert len(html({"a": report, "b": report})) < LIMIT
+    (one,) = learnt(1)
+    at, places = np.arange(700), np.arange(64)
+    map = np.random.rand(len(at), len(places))
+    long = replace(one, at=at, loss=at / 7, steps=places, lags=places, gradient=map, gain=map, memory=at, rate=at / 3)
+    assert len(html({"a": report, "b": replace(report, learning=(long,) * 12)})) < LIMIT
 
 
 def test_values_are_those_of_the_report() -> None:

@@ -109,10 +109,9 @@ def test_a_unit_colours_its_text() -> None:
 
 def test_units_are_those_that_were_asked_for(tmp_path: Path) -> None:
     (network,) = diagnosed(text="abcdefgh").networks
-    state = network.layers[0].activity[-1]
-    assert state.name == "h"
+    (state,) = (one for one in network.layers[0].activity if one.name == "c")
     few = pictures.units_of([network], [3, 0])
-    assert [one.title for one in few.values()] == [f"h, layer 0 (forward), unit {k}" for k in (3, 0)]
+    assert [one.title for one in few.values()] == [f"c, layer 0 (forward), unit {k}" for k in (3, 0)]
     assert np.array_equal(few["unit 3"].values, state.values[:, 0, 3].astype(np.float64))
     most = [int(one.title.split()[-1]) for one in pictures.units_of([network]).values()]
     assert most == np.argsort(-state.variance).tolist()

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from elman import LanguageModel, SequenceClassifier
-from elman.diagnosis.watch import POINTS, learning
+from elman.diagnosis import learning
+from elman.diagnosis.watch import POINTS
 from elman.errors import DataError, OptionError
 from elman.nn import Recurrent
 from elman.training import observer

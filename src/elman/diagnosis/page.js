@@ -21,7 +21,8 @@
   // The panels stand in the page before they are filled: charts take their widths from it.
   // items: what has a panel of its own; each report's networks where nothing else is said.
   const networks = () => reports.flatMap(report => report.networks.map(network => ({ name: named(report, network.name), item: network })));
-  const named = (report, name) => [several ? report.name : "", name].filter(Boolean).join(", ");
+  const lone = reports.every(report => report.networks.length < 2);  // its name tells nothing then
+  const named = (report, name, layer = "") => [several ? report.name : "", lone ? "" : name, layer].filter(Boolean).join(", ");
   function section(title, definition, draw, items = networks()) {
     const place = el("div", { class: "panels" });
     const whole = el("section", {}, el("h2", {}, title), el("details", {}, el("summary", {}, "What this shows"), el("p", {}, definition)), place);
@@ -93,12 +94,16 @@
     if (!alone) group.align();
     watch(box, width => chart.setSize({ width, height: 260 }));
   }
-  // Ticks of a logarithmic scale: powers of ten, so few that they can be read; below two decades 1, 2 and 5 of each; below
+  // Ticks of a logarithmic scale: powers of ten, so few that they can be read; below three decades 1, 2 and 5 of each; below
   // a third of one even steps.
   function powers(low, high) {
     const every = Math.ceil((high - low) / 7), tens = range(Math.floor(high) - Math.ceil(low) + 3).map(i => Math.ceil(low) - 1 + i);
-    const all = high - low >= 2 ? tens.filter(v => v % every === 0) : high - low > 0.3 ? tens.flatMap(v => [v, v + Math.log10(2), v + Math.log10(5)]) : range(5).map(i => low + (i + 0.5) * (high - low) / 5);
+    const all = high - low >= 2.7 ? tens.filter(v => v % every === 0) : high - low > 0.3 ? tens.flatMap(v => [v, v + Math.log10(2), v + Math.log10(5)]) : evenly(10 ** low, 10 ** high).map(Math.log10);
     return all.filter(v => v >= low && v <= high);
+  }
+  function evenly(low, high) {
+    const ten = 10 ** Math.floor(Math.log10((high - low) / 5)), step = [1, 2, 5, 10].map(m => m * ten).find(m => m >= (high - low) / 6), first = Math.ceil(low / step);
+    return range(Math.floor(high / step) - first + 1).map(i => (first + i) * step);
   }
   function power(v) {
     const value = +(10 ** v).toPrecision(2);
@@ -350,7 +355,7 @@
   }
   const table = (head, rows, kind = "") => el("div", { class: `scroll ${kind}`, tabindex: 0, role: "group", "aria-label": "A table" }, el("table", {},
     el("thead", {}, el("tr", {}, ...head.map(name => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, ...rows.map(row => el("tr", {}, ...row.map(cell => el("td", {}, cell)))))));
+    el("tbody", {}, ...rows.map(row => el("tr", {}, ...row.map(cell => el("td", cell.startsWith("  ") ? { class: "inner" } : {}, cell.trim())))))));
 
   // --- several models, and while they learned ------------------------------------------------------------------------
   // [[name, x, y, colour, dash]] as series over one x.
@@ -361,15 +366,13 @@
   const DASHES = [undefined, [6, 3], [2, 2], [8, 3, 2, 3]];
   function sideBySide(panel) {
     const [head, ...rows] = compared;
-    const panels = el("div", { class: "panels" }), [left, ...places] = range(4).map(() => el("div"));
-    panel.append(panels);
-    left.append(table(head, rows, "sides"));
-    panels.append(left, ...places);
+    const left = el("div", {}, table(head, rows, "sides")), right = el("div"), places = [right, rows.length > 24 ? right : left, right];
+    panel.append(el("div", { class: "panels" }, left, right));
     const curves = (x, y) => reports.flatMap((report, i) => report.networks.flatMap(network => network.layers.map((layer, k) =>
-      [[report.name, network.name, layer.short].filter(Boolean).join(", "), x(layer), y(layer), i, DASHES[k % DASHES.length]])));
+      [named(report, network.name, layer.short), x(layer), y(layer), i, DASHES[k % DASHES.length]])));
     lines(places[0], { title: "gain by lag", ...joined(curves(layer => layer.lags, layer => layer.gain)), label: "lag", across: "lag k, steps", logarithmic: true, level: ["1 %", 0.01], spanGaps: true });
     lines(places[1], { title: "gradient flow, ∂L/∂h", ...joined(curves(layer => layer.steps, layer => Object.values(layer.states)[0].mean)), label: "step", across: "step", logarithmic: true, spanGaps: true });
-    const learnt = reports.flatMap((report, i) => report.learning.map((one, k) => [`${report.name}, ${one.title}`, one.at, one.memory, i, DASHES[k % DASHES.length]]));
+    const learnt = reports.flatMap((report, i) => report.learning.map((one, k) => [named(report, one.network, one.short), one.at, one.memory, i, DASHES[k % DASHES.length]]));
     if (learnt.length) lines(places[2], { title: "effective memory while it learned", ...joined(learnt), label: "training step", across: "step of training", spanGaps: true });
   }
   function learning(panel, all) {
@@ -406,6 +409,7 @@
     section("Gates and units", "Each gate, state and named value of the cell over the batch. Near an end: within 0.05 of it, without the end at which the gate keeps the state. The slope is the mean derivative of the function, beside its largest. Dead: variance below 1e-6.", activity);
     section("Units over the data", "The values of one unit over the first steps of the longest sequence, from blue (low) to red (high). The search ranks the units of all values by the correlation with a pattern: quotes, brackets, line position, word position, spaces, line ends, digits, capitals, punctuation, position, or any text that a step holds. Kept are the units that vary most, to 1/254 of the range.", units);
   }
+  if (reports.length > 2) document.documentElement.style.setProperty("--least", "24rem");
   document.title = `elman diagnose: ${reports.map(report => report.name).join(", ")}`;
   draw();
   dark.addEventListener("change", draw);

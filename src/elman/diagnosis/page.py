@@ -148,7 +148,9 @@ def _learning(one: Learning, bounds: _Bounds) -> dict[str, Any]:
     some = max(bounds.points // 4, 16)
     at, steps, lags = (evenly(some, len(values)) for values in (one.at, one.steps, one.lags))
     return {
+        "network": _short(one.network),
         "title": _short(f"{one.network}, {one.title}" if one.network else one.title),
+        "short": f"{one.number} {_short(one.direction)}",
         "at": one.at[at].tolist(),
         "loss": _numbers(one.loss[at]),
         "memory": one.memory[at].tolist(),

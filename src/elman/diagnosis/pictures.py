@@ -31,8 +31,8 @@ def save_pictures(
 ) -> list[Path]:
     """Draw everything, then write it into a folder, which is made where it is not there; the files.
 
-    units: those drawn over the data, of the top layer's last state (default: the four that vary most). Raises
-    OptionError where matplotlib is missing, a unit is not there, or the folder cannot be made.
+    units: those drawn over the data, of the top layer's first state, an LSTM's c (default: the four that vary most).
+    Raises OptionError where matplotlib is missing, a unit is not there, or the folder cannot be made.
     """
     need_matplotlib()
     place = Path(folder)
@@ -93,11 +93,11 @@ def _of_layers(networks: Sequence[Network]) -> Cells:
 
 
 def units_of(networks: Sequence[Network], wanted: Sequence[int] = ()) -> Cells:
-    """The chosen units of the last state in the top layer of each network."""
+    """The chosen units of the first state in the top layer of each network."""
     found: Cells = {}
     for network in networks:
         layer = max(network.layers, key=lambda one: one.number)
-        state = [one for one in layer.activity if one.state][-1]
+        state = next(one for one in layer.activity if one.state)
         if not state.values.shape[1]:
             continue
         wrong = [unit for unit in wanted if not 0 <= unit < len(state.mean)]

@@ -64,4 +64,6 @@ def _rules(report: Report, where: str) -> str:
 
 
 def _learnt(one: Learning | None) -> str:
-    return "" if one is None else f"{one.memory[0]} → {one.memory[-1]}"
+    if one is None:
+        return ""
+    return f"{one.memory[0]} → {one.memory[-1]}" if len(one.memory) > 1 else f"{one.memory[0]}"
