@@ -202,7 +202,6 @@ def _shade(share: float) -> tuple[float, ...]:
 
 def units(axes: Any, unit: Unit) -> None:
     """A unit over the data: the text, each step coloured by the value, or a line."""
-    axes.set_title(unit.title, loc="left", fontsize=10, parse_math=False)
     if not len(unit.symbols):
         _line(axes, 0, np.arange(len(unit.values)), unit.values, unit.title)
         axes.set_xlabel("step", fontsize=9)

@@ -258,7 +258,7 @@
       spans.forEach((span, t) => { span.style.backgroundColor = own[t] === null || own[t] === undefined ? "" : rgb(colours.tint(own[t])); });
       shown.replaceChildren(...(spans.length ? [scale(colours)] : []));
       const [low, high] = [Math.min(...own.filter(v => v !== null)), Math.max(...own.filter(v => v !== null))];
-      const over = mark ? [{ name: `${wanted}, as high as it`, y: scaled(mark, low, high), dash: [3, 3], level: true }] : [];
+      const over = mark ? [{ name: `${wanted}, scaled`, y: scaled(mark, low, high), dash: [3, 3], level: true }] : [];
       lines(shown, { title, x: range(own.length), label: "step", across: "step", series: [{ name: "value", y: own }, ...over], alone: true });
       if (inputs.length) lines(shown, { title: "what came in", x: range(inputs[0].length), label: "step", across: "step", series: inputs.map((y, i) => ({ name: `input ${i}`, y })), alone: true });
       for (const button of found.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.value === `${k} ${unit}`));
