@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ import elman
 from elman.cells import CATALOGUE
 from elman.cli.app import run
 from elman.diagnosis import Probe, Report, Sampling
+from elman.diagnosis.figures import Learning
 from elman.diagnosis.page import LIMIT, html
 from elman.nn import Recurrent
 
@@ -50,17 +52,38 @@ addEventListener("load", () => setTimeout(() => {
   }).map(c => c.dataset.chart);
   found.unnamed = charts.filter(c => !c.getAttribute("aria-label")).length;
   found.background = getComputedStyle(document.body).backgroundColor;
-  const heat = document.querySelector("canvas.heat"), box = heat.getBoundingClientRect();
-  heat.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + 1, clientY: box.top + 1}));
-  found.hover = heat.nextSibling.textContent;
-  heat.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
-  found.key = heat.nextSibling.textContent;
-  for (const search of document.querySelectorAll("input[type=search]")) {
-    search.value = "quotes";
-    search.dispatchEvent(new Event("input"));
-    found.units = [...search.closest(".panel").querySelectorAll("button")].map(b => b.textContent);
-    found.colours = new Set([...document.querySelectorAll(".text span")].map(s => s.style.backgroundColor)).size;
+  const told = heat => heat.closest(".map").nextSibling.textContent;
+  found.hover = {}; found.key = {};
+  for (const heat of document.querySelectorAll("canvas.heat")) {
+    const box = heat.getBoundingClientRect();
+    heat.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + 1, clientY: box.top + 1}));
+    found.hover[heat.dataset.chart] = told(heat);
+    heat.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
+    found.key[heat.dataset.chart] = told(heat);
   }
+  found.marked = [...document.querySelectorAll(".field .mark")].filter(m => m.offsetWidth).length;
+  const searches = [...document.querySelectorAll("input[type=search]")], search = searches[0];
+  if (search) {
+    const panel = search.closest(".panel"), spans = [...panel.querySelectorAll(".text span")];
+    found.presets = [...panel.querySelectorAll(".preset")].map(b => b.textContent);
+    panel.querySelector(".preset").click();
+    found.searched = searches.map(s => s.value);
+    found.units = [...panel.querySelectorAll(".found button")].map(b => b.textContent);
+    found.pressed = [...panel.querySelectorAll('.found [aria-pressed="true"]')].map(b => b.textContent);
+    found.unit = [...panel.querySelectorAll(".u-title")].map(t => t.textContent);
+    found.colours = new Set(spans.map(s => s.style.backgroundColor)).size;
+    spans[2].dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+    found.pointed = panel.querySelector(".told").textContent;
+    search.value = "no such text";
+    search.dispatchEvent(new Event("input"));
+    found.none = panel.querySelector(".found").textContent;
+    const map = panel.querySelector("canvas.heat"), box = map.getBoundingClientRect();
+    map.dispatchEvent(new PointerEvent("pointerdown", {clientX: box.left + 1, clientY: box.bottom - 2}));
+    found.picked = panel.querySelector(".u-title").textContent;
+  }
+  const ticks = title => charts.filter(c => c.dataset.chart === title).map(c => c.getAttribute("aria-label"));
+  found.labels = Object.fromEntries(charts.map(c => [c.dataset.chart, ticks(c.dataset.chart)]));
+  found.tables = [...document.querySelectorAll(".sides tr")].map(r => [...r.children].map(c => c.textContent));
   const selects = [...document.querySelectorAll("select")].slice(0, 12);
   for (const select of selects) for (const option of [...select.options].slice(-3)) {
     select.value = option.value;
@@ -79,6 +102,18 @@ def diagnosed(cell: str = "lstm", symbols: Any = None, **options: Any) -> Report
     layer, x = Recurrent(cell, 3, 4, **options), torch.randn(8, 2, 3)
     loss = lambda: layer(x)[0].square().sum()  # noqa: E731
     return elman.diagnose(Probe(layer, loss, {"": symbols} if symbols else {}), sampling=QUICK)
+
+
+def learnt(layers: int) -> tuple[Learning, ...]:
+    at, places = np.array([10, 20, 35]), np.arange(5)
+    rising = 0.001 * 2.0 ** (np.arange(3)[:, None] + places)
+    return tuple(
+        Learning(
+            "", k, "forward", at, np.array([3.0, 2.0, 1.0]), places, rising, places, 1 / rising, np.array([1, 2, 4]),
+            np.array([0.5, 0.6, 0.7]),
+        )
+        for k in range(layers)
+    )  # fmt: skip
 
 
 def opened(page: bytes, folder: Path, *options: str, watched: bool = True) -> tuple[str, str]:
@@ -121,16 +156,24 @@ def test_the_page_is_whole_in_itself() -> None:
 
 
 def test_a_browser_draws_it_all(tmp_path: Path) -> None:
-    text = list('say "hello [1]"')[:8]
+    text = list('"a" (b)\n')
     found = seen(html({"a": diagnosed(symbols=[text, text], num_layers=2)}), tmp_path)
     assert set(found["charts"]) >= CHARTS | {"eigenvalues", "text"}
-    assert found["hover"].startswith("‖∂y/∂x‖ = ")
-    assert "input at step 0" in found["hover"]
-    assert "input at step 1" in found["key"]
-    assert len(found["units"]) == 4
-    assert re.fullmatch(r"unit \d: [+−][01]\.\d\d", found["units"][0])
+    assert found["hover"]["sensitivity"].startswith("‖∂y/∂x‖ = ")
+    assert "input at step 0" in found["hover"]["sensitivity"]
+    assert "input at step 1" in found["key"]["sensitivity"]
+    assert re.fullmatch(r"c, 0 forward = \S+: unit 0, step 0 “\"”", found["hover"]["every unit of c, 0 forward"])
+    assert found["marked"] == 2
+    assert found["presets"][:4] == ["quotes", "brackets", "line position", "word position"]
+    assert len(found["units"]) == 8
+    assert re.fullmatch(r"\S+, [01] forward, unit \d: [+−][01]\.\d\d", found["units"][0])
     strengths = [float(line[-4:]) for line in found["units"]]
     assert strengths == sorted(strengths, reverse=True)
+    assert found["pressed"] == found["units"][:1]
+    assert found["unit"][0] == found["units"][0].partition(":")[0], "the best is shown"
+    assert found["pointed"].startswith(f'{found["unit"][0]} at step 2 “"”: ')
+    assert found["none"] == "The text shown has none of this, or nothing else."
+    assert found["picked"].endswith("unit 3"), "a click on the last row of the map of units"
     assert found["colours"] > 3
     assert found["background"] == "rgb(255, 255, 255)"
 
@@ -140,6 +183,48 @@ def test_dark_and_narrow(tmp_path: Path) -> None:
     found = seen(html({"a": diagnosed(), "b": diagnosed("gru")}), tmp_path, dark)
     assert found["background"] != "rgb(255, 255, 255)"
     assert not found["wide"], "at 400 % zoom the page must not scroll sideways"
+
+
+def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
+    text = [list("a b c d ")] * 2
+    reports = {
+        "rnn": diagnosed("rnn", text),
+        "lstm": diagnosed("lstm", text, num_layers=2),
+        "gru": diagnosed("gru", text),
+    }
+    found = seen(elman.compare(reports).html(), tmp_path)
+    for chart in CHARTS - {"Lyapunov exponents", "gain by lag"}:
+        assert found["charts"].count(chart) == 3, chart
+    assert found["charts"].count("gain by lag") == 4
+    assert found["charts"].count("gradient flow, ∂L/∂h") == 1
+    assert found["labels"]["gradient flow, ∂L/∂h"][0].startswith("gradient flow, ∂L/∂h: 4 lines")
+    assert found["searched"] == ["word position"] * 3, "what is sought in one is sought in all"
+    assert found["tables"][0] == ["", "rnn", "lstm", "gru"]
+    rows = {row[0]: row[1:] for row in reversed(found["tables"])}
+    assert rows["cell"] == ["rnn 4", "lstm 4", "gru 4"]
+    memory = [str(report.layers[0].memory.steps) for report in reports.values()]
+    assert [cell.rstrip("+") for cell in rows["memory, steps"]] == memory
+
+
+def test_what_training_logged_is_drawn(tmp_path: Path) -> None:
+    found = seen(html({"a": replace(diagnosed(num_layers=2), learning=learnt(2)), "b": diagnosed()}), tmp_path)
+    assert found["charts"].count("effective memory") == 1
+    assert found["charts"].count("effective memory while it learned") == 1
+    assert found["charts"].count("gradient by step, against training") == 1
+    told = found["hover"]["gradient by step, at every look"]
+    assert told == "‖∂L/∂h‖ = 1.00e-3: step 0, training step 10"
+    one = seen(html({"a": replace(diagnosed(), networks=(), learning=learnt(1))}), tmp_path)
+    assert set(one["charts"]) == {
+        "effective memory",
+        "gradient by step, against training",
+        "gradient by step, at every look",
+    }
+
+
+def test_a_series_stands_beside_the_units(tmp_path: Path) -> None:
+    found = seen(html({"a": diagnosed()}), tmp_path)
+    assert found["labels"]["what came in"][0].startswith("what came in: 3 lines against step")
+    assert "units" not in found, "there is no text to search"
 
 
 def test_every_cell_is_drawn(tmp_path: Path) -> None:
@@ -169,6 +254,11 @@ def test_a_long_report_stays_below_the_limit() -> None:
     report = elman.diagnose(layer, torch.randn(300, 2, 4), sampling=QUICK)
     assert len(report.to_json()) > LIMIT
     assert len(html({"a": report, "b": report})) < LIMIT
+    (one,) = learnt(1)
+    at, places = np.arange(700), np.arange(64)
+    map = np.random.rand(len(at), len(places))
+    long = replace(one, at=at, loss=at / 7, steps=places, lags=places, gradient=map, gain=map, memory=at, rate=at / 3)
+    assert len(html({"a": report, "b": replace(report, learning=(long,) * 12)})) < LIMIT
 
 
 def test_values_are_those_of_the_report() -> None:
@@ -176,7 +266,7 @@ def test_values_are_those_of_the_report() -> None:
 
     report = diagnosed()
     page = html({"a": report}).decode()
-    (drawn,) = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    (drawn,) = json.loads(page.partition('id="data">')[2].partition("</script>")[0])["reports"]
     for one, own in zip(
         report.networks[0].layers[0].activity, drawn["networks"][0]["layers"][0]["activity"], strict=True
     ):

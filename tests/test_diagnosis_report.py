@@ -174,7 +174,11 @@ def test_estimators_hand_over_a_probe(tmp_path: Path) -> None:
     assert all(layer.flow.gradients["weight_f"] > 0 for layer in report.layers)
     pairs = EncoderDecoder(**plain).fit(TEXTS, TEXTS)
     found = elman.diagnose(pairs, TEXTS, TEXTS, sampling=QUICK)
-    assert len(found.networks) == 2
+    assert {network.name: network.symbols[0] for network in found.networks} == {
+        "encoder": ("a", "cat", "sleeps", "here", "</s>"),
+        "decoder": ("<s>", "a", "cat", "sleeps", "here"),
+    }
+    assert all(network.inputs.size == 0 for network in found.networks), "channels of an embedding say nothing"
     assert all(layer.flow.entering.mean.sum() > 0 for layer in found.layers)
     with pytest.raises(OptionError, match="no weights yet"):
         elman.diagnose(LanguageModel(), "text")

@@ -43,7 +43,7 @@ LIBRARIES: dict[str, tuple[set[str], set[str]]] = {
     "torch": ({"nn", "bench", "diagnosis", "training", "models"}, {"compiler", "cells", "cli", ""}),
     "rich": ({"training", "cli"}, {"models"}),
     "cyclopts": ({"cli"}, set()),
-    "matplotlib": (set(), {"training", "cli"}),
+    "matplotlib": (set(), {"diagnosis", "training", "cli"}),
     "onnx": ({"bench"}, set()),
     "onnxruntime": ({"bench"}, set()),
     "jax": (set(), {"bench"}),

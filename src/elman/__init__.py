@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from elman import runtime as runtime
     from elman import training as training
     from elman.cells import cell as cell
+    from elman.diagnosis import compare as compare
     from elman.diagnosis import diagnose as diagnose
     from elman.models import Captioner as Captioner
     from elman.models import EncoderDecoder as EncoderDecoder
@@ -44,6 +45,7 @@ _HOME = {
     "SequenceTagger": "models",
     "Transcriber": "models",
     "cell": "cells",
+    "compare": "diagnosis",
     "diagnose": "diagnosis",
     "explain": "nn",
     "load": "models",
@@ -51,8 +53,8 @@ _HOME = {
 
 __all__ = [
     "Captioner", "EncoderDecoder", "Forecaster", "LabelSetModel", "LanguageModel", "SequenceClassifier",
-    "SequenceRegressor", "SequenceTagger", "Transcriber", "__version__", "cell", "cells", "data", "diagnose",
-    "diagnosis", "explain", "load", "models", "nn", "runtime", "training",
+    "SequenceRegressor", "SequenceTagger", "Transcriber", "__version__", "cell", "cells", "compare", "data",
+    "diagnose", "diagnosis", "explain", "load", "models", "nn", "runtime", "training",
 ]  # fmt: skip
 
 

@@ -75,6 +75,13 @@ def build() -> App:
         ),
         ("diagnose", "See what happens to the gradient inside a model.", [MODEL, DATA], options.DIAGNOSE, "diagnose"),
         (
+            "compare",
+            "See what happens to the gradient in several models, side by side.",
+            [("MODELS...", "Two model files or more, and last the DATA; or the folders of training runs alone")],
+            options.COMPARE,
+            "compare",
+        ),
+        (
             "generate",
             "Let a model make of its own: a language model text, one of label sets a piece.",
             [MODEL],

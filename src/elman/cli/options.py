@@ -117,14 +117,22 @@ THREADS = TRAIN[3]
 JSON = Option("json", "bool", False, RUN, "Print one JSON object")
 PROBE = Option("probe", "str | None", None, RUN, "Judge its grammar: agreement (verbs), or blimp (minimal pairs)")
 EVALUATE = (*COLUMNS, *READING, *MADE, SEED, THREADS, PROBE, JSON)
-DIAGNOSE = (
+COMPARE = (
     *COLUMNS, *READING, *MADE,
     Option("sequences", "int", 16, RUN, "Look at so many sequences of the data"),
     Option("steps", "int", 256, RUN, "Of a text: so many steps of each"),
     Option("out", "str | None", None, RUN, "Write the report to this file: one HTML page with charts"),
     Option("json", "str | None", None, RUN, "Write all the numbers to this file, as JSON"),
+    Option("pictures", "str | None", None, RUN, "Write every chart into this folder, as PNG files"),
     SEED, THREADS,
 )  # fmt: skip
+DIAGNOSE = (
+    *COMPARE,
+    Option("units", "Sequence[int]", (), RUN, "Units of the top layer that --pictures draws over the data: 3,17"),
+    Option(
+        "run", "str | None", None, RUN, "The folder of its training run, for what --diagnose logged; default MODEL.run"
+    ),
+)
 PREDICT = (
     COLUMNS[0], *READING, *MADE, SEED,
     Option("out", "str | None", None, RUN, "Write to this file, whole or not at all, instead of standard output"),

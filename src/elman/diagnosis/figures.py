@@ -186,6 +186,38 @@ class Network:
     """‖∂L/∂x_t‖."""
     sensitivity: Sensitivity
     layers: tuple[Layer, ...]
+    inputs: Singles = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+    """(T, S, K) the first channels of the network's input in the sequences shown, where no symbols stand for it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learning:
+    """One layer and direction while the network learned: N looks at a fixed batch, P steps of it, K lags."""
+
+    network: str
+    number: int
+    direction: str
+    at: Integers
+    """(N,) the steps of training."""
+    loss: Floats
+    """(N,) of the batch."""
+    steps: Integers
+    """(P,)."""
+    gradient: Floats
+    """(N, P) the mean of ‖∂L/∂h_t‖ over the batch."""
+    lags: Integers
+    """(K,)."""
+    gain: Floats
+    """(N, K) as `Memory.gain`."""
+    memory: Integers
+    """(N,) the effective memory."""
+    rate: Floats
+    """(N,) as `Memory.rate`."""
+
+    @property
+    def title(self) -> str:
+        """As it is called in sentences."""
+        return f"layer {self.number} ({self.direction})"
 
 
 @dataclass(frozen=True)

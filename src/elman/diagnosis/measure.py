@@ -29,6 +29,9 @@ from elman.nn.head import last_output
 SMALL = 1 << 15
 """A network is measured whole where T · N² of each layer, which is what its Jacobians hold, is no more."""
 
+CHANNELS = 8
+"""Of data without symbols so many are kept, to stand beside the units."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -128,8 +131,9 @@ def examine(probe: Probe, sampling: Sampling | None = None, training: Mapping[st
     if not recordings:
         raise DataError("the loss runs no elman.nn.Recurrent: there is no recurrence to diagnose")
     inputs, backwards = backward(loss, recordings)
+    channels = 0 if any(probe.symbols.values()) else CHANNELS  # of an embedding they would say nothing
     networks = tuple(
-        _network(one, came, of, sampling, probe.symbols.get(one.name, ()))
+        _network(one, came, of, sampling, probe.symbols.get(one.name, ()), channels)
         for one, came, of in zip(recordings, inputs, backwards)
     )
     total = float(np.sqrt(sum(norm**2 for norm in norms.values())))
@@ -151,8 +155,9 @@ def _weight_norms(probe: Probe) -> dict[str, float]:
 
 
 def _network(
-    one: Recording, came: list[Tensor], of: list[Backward], sampling: Sampling | None, symbols: Sequence[Sequence[str]]
-) -> Network:
+    one: Recording, came: list[Tensor], of: list[Backward], sampling: Sampling | None,
+    symbols: Sequence[Sequence[str]], channels: int,
+) -> Network:  # fmt: skip
     """The figures of one network."""
     lengths = torch.stack(one.traces[0].running).sum(0).cpu()
     if not lengths.any():
@@ -161,11 +166,12 @@ def _network(
     generator = torch.Generator().manual_seed(own.seed)
     longest = lengths.argsort(descending=True, stable=True)
     rows, shown = longest[: own.sequences], longest[: own.shown]
+    inputs = torch.stack([x[shown, :channels] for x in one.traces[0].x]).detach().float().cpu().numpy()
     layers = tuple(_layer(trace, back, rows, shown, own, generator) for trace, back in zip(one.traces, of))
     steps = evenly(own.ends, int(lengths.max()))
     return Network(
         one.name, lengths.numpy(), shown.numpy(), tuple(tuple(symbols[b]) for b in shown) if symbols else (),
-        input_flow(one, came), sensitivity(one, rows, steps, own.vectors, generator), layers,
+        input_flow(one, came), sensitivity(one, rows, steps, own.vectors, generator), layers, inputs,
     )  # fmt: skip
 
 

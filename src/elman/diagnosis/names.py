@@ -47,6 +47,8 @@ def keeping_end(program: Program, position: int) -> str:
     """The end at which a gate leaves the old state as it is: "high" where it multiplies the state, "low" where 1 minus
     it does, or where it multiplies what is added to the state; "" for any other value."""
     nodes = program.nodes
+    if nodes[position].op == "tanh":  # multiplies too, and its lower end is -1
+        return ""
     one = {p for p, node in enumerate(nodes) if node.op == "constant" and node.value == 1}
     one |= {p for p, node in enumerate(nodes) if node.op == "spread" and node.args[0] in one}
     rest = {p for p, node in enumerate(nodes) if node.op == "sub" and node.args[0] in one and node.args[1] == position}

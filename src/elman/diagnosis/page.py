@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.diagnosis.figures import Activity, Curve, Layer, Matrix, Network
+from elman.diagnosis.figures import Activity, Curve, Layer, Learning, Matrix, Network, Singles
 from elman.diagnosis.places import evenly
 from elman.diagnosis.report import HEAD, Report, row, title
+from elman.diagnosis.table import side_by_side
 
 LIMIT = 1_000_000
 """Bytes: a page that would be longer is drawn with fewer points, steps and units."""
@@ -29,8 +30,12 @@ Numbers = npt.NDArray[np.floating[Any]]
 def html(reports: Mapping[str, Report]) -> bytes:
     """The page of one report, or of several side by side, each under its name; below LIMIT where that can be."""
     text = b""
+    table = [[_short(cell) for cell in row] for row in side_by_side(reports)] if len(reports) > 1 else []
     for detail in range(8):
-        drawn = [_report(name, report, _Bounds(detail)) for name, report in reports.items()]
+        drawn = {
+            "reports": [_report(name, report, _Bounds(detail)) for name, report in reports.items()],
+            "table": table,
+        }
         text = _filled(json.dumps(drawn, separators=(",", ":"), allow_nan=False, ensure_ascii=False))
         if len(text) < LIMIT:
             break
@@ -84,6 +89,7 @@ def _report(name: str, report: Report, bounds: _Bounds) -> dict[str, Any]:
             for v in report.verdicts
         ],
         "networks": [_network(network, bounds) for network in report.networks],
+        "learning": [_learning(one, bounds) for one in report.learning],
     }
 
 
@@ -98,6 +104,7 @@ def _network(network: Network, bounds: _Bounds) -> dict[str, Any]:
         "head": HEAD,
         "rows": [row(layer) for layer in network.layers],
         "symbols": [symbol[:SYMBOL] for symbol in network.symbols[0][:steps]] if network.symbols else [],
+        "inputs": [_numbers(channel) for channel in _first(network.inputs, steps).T],
         "input": _curve(network.input, bounds),
         "sensitivity": {
             "ends": [int(step) for step in seen.steps[rows]],
@@ -137,6 +144,24 @@ def _layer(layer: Layer, steps: int, bounds: _Bounds) -> dict[str, Any]:
     }
 
 
+def _learning(one: Learning, bounds: _Bounds) -> dict[str, Any]:
+    some = max(bounds.points // 4, 16)
+    at, steps, lags = (evenly(some, len(values)) for values in (one.at, one.steps, one.lags))
+    return {
+        "network": _short(one.network),
+        "title": _short(f"{one.network}, {one.title}" if one.network else one.title),
+        "short": f"{one.number} {_short(one.direction)}",
+        "at": one.at[at].tolist(),
+        "loss": _numbers(one.loss[at]),
+        "memory": one.memory[at].tolist(),
+        "rate": _numbers(one.rate[at]),
+        "steps": one.steps[steps].tolist(),
+        "gradient": _numbers(one.gradient[at][:, steps]),
+        "lags": one.lags[lags].tolist(),
+        "gain": _numbers(one.gain[at][:, lags]),
+    }
+
+
 def _matrix(matrix: Matrix, bounds: _Bounds) -> dict[str, Any]:
     return {
         "name": _short(f"{matrix.map}({matrix.vector})"),
@@ -166,7 +191,7 @@ def _activity(one: Activity, steps: int, bounds: _Bounds) -> dict[str, Any]:
 
 def _values(one: Activity, steps: int, most: int) -> dict[str, Any]:
     """The first sequence's values of the units that vary most: bytes from the smallest to the largest, in base64."""
-    shown = one.values[:steps, 0] if one.values.shape[1] else one.values[:0].reshape(0, one.values.shape[2])
+    shown = _first(one.values, steps)
     varying = np.argsort(-np.nan_to_num(one.variance), kind="stable")[:most]
     units = np.sort(varying)
     values = shown[:, units].astype(np.float64)
@@ -175,6 +200,11 @@ def _values(one: Activity, steps: int, most: int) -> dict[str, Any]:
     scaled = np.where(np.isfinite(values), (values - low) / ((high - low) or 1.0) * (GAP - 1), GAP)
     data = base64.b64encode(scaled.round().astype(np.uint8).tobytes()).decode()
     return {"units": units.tolist(), "low": _number(low), "high": _number(high), "data": data}
+
+
+def _first(values: Singles, steps: int) -> Singles:
+    """(steps, H) the first sequence of (T, S, H)."""
+    return values[:steps, 0] if values.shape[1] else values[:0].reshape(0, values.shape[2])
 
 
 def _curve(curve: Curve, bounds: _Bounds) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from elman.diagnosis.figures import Layer, Network, Verdict
+from elman.diagnosis.figures import Layer, Learning, Network, Verdict
 from elman.errors import DataError
 
 FORMAT = 1
@@ -34,6 +36,8 @@ class Report:
     networks: tuple[Network, ...]
     verdicts: tuple[Verdict, ...]
     seconds: float
+    learning: tuple[Learning, ...] = ()
+    """What was seen while it learned, where its training was looked at and the log is known."""
     format: int = FORMAT
 
     @property
@@ -53,11 +57,17 @@ class Report:
             found = msgspec.convert(_filled(plain), Report, dec_hook=_array)
         except OSError as error:
             raise DataError(f"the report {error.filename} cannot be read: {error.strerror}") from None
-        except (msgspec.MsgspecError, UnicodeError, ValueError, TypeError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise DataError(f"this is no report of elman.diagnose: {str(error).splitlines()[0][:200]}") from None
         if found.format != FORMAT:
             raise DataError(f"the report has the format {found.format}; this elman reads format {FORMAT}")
         return found
+
+    def save_pictures(self, folder: str | os.PathLike[str], units: Sequence[int] = ()) -> list[Path]:
+        """Draw every chart into a folder, as `elman.diagnosis.pictures.save_pictures` does; the files."""
+        from elman.diagnosis.pictures import save_pictures
+
+        return save_pictures({"": (self.networks, self.learning)}, folder, units)
 
     def summary(self) -> str:
         """The verdicts with their advice, then a table of the layers."""

@@ -230,9 +230,12 @@ class Captioner(CaptionerOptions, Writer):
     def _judged(self, read: Numbers, captions: Captions, beam_size: int) -> dict[str, float]:
         return self._figures([own[0].text for own in self._outputs(read, beam_size, 1)], captions)
 
-    def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
+    def _sample(
+        self, X: Any, y: Any, sequences: int, steps: int
+    ) -> tuple[Callable[[], Tensor], dict[str, list[list[str]]]]:
         read, _, written = self._known(X, y)
-        return lambda: self.loss(read[:sequences], [own[0] for own in written[:sequences]])[0], []
+        first = [own[0] for own in written[:sequences]]
+        return lambda: self.loss(read[:sequences], first)[0], self._given(first)
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:

@@ -244,10 +244,13 @@ class EncoderDecoder(TransducerOptions, Writer):
         texts = [own[0].text for own in self._outputs([self.source_.tokens(text) for text in right], beam_size, 1)]
         return self._figures(texts, list(right.values()))
 
-    def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
+    def _sample(
+        self, X: Any, y: Any, sequences: int, steps: int
+    ) -> tuple[Callable[[], Tensor], dict[str, list[list[str]]]]:
         sources, targets, where = self._pairs(X, y)
         read, written = self._numbered(sources[:sequences], targets[:sequences], where)
-        return lambda: self.loss(read, written)[0], []
+        symbols = {"encoder": [[self.source_.vocabulary.tokens[i] for i in own] for own in read]}
+        return lambda: self.loss(read, written)[0], symbols | self._given(written)
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:

@@ -158,14 +158,15 @@ class Estimator(EstimatorOptions, ABC):
         training = {"clip_norm": self.clip_norm, "lr": self.lr, **self._truncation()}
         if "summary_" in self.__dict__:
             training["clipped"] = self.summary_.clipped
-        return Probe(self.module_, loss, {"recurrent": symbols}, training, type(self).__name__)
+        named = symbols if isinstance(symbols, Mapping) else {"recurrent": symbols}
+        return Probe(self.module_, loss, named, training, type(self).__name__)
 
     @abstractmethod
     def _sample(
         self, X: Any, y: Any, sequences: int, steps: int
-    ) -> tuple[Callable[[], Tensor], Sequence[Sequence[str]]]:
-        """(the loss on the first sequences of the data, what stands at each step of each of them, where that is known).
-        Random numbers for regularisers alone: it is called in evaluation mode."""
+    ) -> tuple[Callable[[], Tensor], Sequence[Sequence[str]] | Mapping[str, Sequence[Sequence[str]]]]:
+        """(the loss on the first sequences of the data, what stands at each step of each of them, where that is known;
+        by network where there are several). Random numbers for regularisers alone: it is called in evaluation mode."""
 
     def _truncation(self) -> dict[str, Any]:
         """After how many steps training cuts the gradient, where it does: {"bptt": steps}."""

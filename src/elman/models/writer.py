@@ -173,6 +173,11 @@ class Writer(WriterOptions, Estimator):
             total, count = total + loss.item() * units, count + units
         return {"loss": total / count, "perplexity": perplexity(total / count)}
 
+    def _given(self, written: Numbers) -> dict[str, list[list[str]]]:
+        """What the decoder reads at each step: the start, and each token but the last."""
+        tokens = self.target_.vocabulary.tokens
+        return {"decoder": [[SPECIALS["start"], *(tokens[i] for i in own[:-1])] for own in written]}
+
     def loss(
         self, read: Numbers, written: Numbers, sampling: float = 0.0, smoothing: float = 0.0
     ) -> tuple[Tensor, int]:
