@@ -20,6 +20,8 @@ from elman.errors import DataError, ModelFileError, OptionError, did_you_mean
 Level = Literal["char", "word", "space"]
 LEVELS = ("char", "word", "space")
 
+MOST_KINDS = 1 << 21
+"""Kinds of token that are counted at once: with their strings some 350 MB."""
 _SPECIALS = ("unknown", "start", "end")
 
 
@@ -51,7 +53,8 @@ class Vocabulary:
     ) -> Vocabulary:
         """The specials (unknown, start, end, as given), then the tokens by falling count, ties alphabetically.
 
-        Tokens seen fewer than `min_count` times are left out; `max_size` bounds the whole, specials included.
+        Tokens seen fewer than `min_count` times are left out; `max_size` bounds the whole, specials included. Of more
+        than MOST_KINDS the rarest so far are forgotten (lossy counting, Manku & Motwani 2002).
         `unknown=None` is for sets of labels: encoding anything else is then an error.
         """
         specials = list(dict.fromkeys(token for token in (unknown, start, end) if token is not None))
@@ -62,9 +65,13 @@ class Vocabulary:
                 f"max_size={max_size} leaves no room for tokens beside the {len(specials)} special ones; raise it"
             )
         counts: Counter[str] = Counter()
+        rare = 0
         try:
             for sequence in [sequences] if isinstance(sequences, str) else sequences:
                 counts.update(iter(sequence))  # iter: update itself takes None for nothing
+                while len(counts) > MOST_KINDS:
+                    rare += 1
+                    counts = Counter({token: count for token, count in counts.items() if count > rare})
         except TypeError:
             raise DataError(
                 "a vocabulary is built from sequences of strings, but a value is neither; make strings of them"
