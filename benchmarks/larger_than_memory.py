@@ -4,7 +4,8 @@
 
 Makes the data in FOLDER, by default a temporary one that is removed again: random words with a label that the first of
 them decides (a classifier), the words alone (a language model), or tones that are letters (a transcriber). Trains for
-half a minute and prints the process's largest resident set.
+half a minute and prints the process's largest resident set, and the seconds, also of processor time, before the first
+step.
 """
 
 from __future__ import annotations
@@ -26,6 +27,15 @@ from elman.training.progress import Progress
 WORDS, STEPS = 20_000, 80
 RATE, SECONDS, CLIPS = 16_000, 3, 200
 COMMON: dict[str, Any] = {"hidden_size": 64, "max_seconds": 30, "epochs": 1, "seed": 1}
+
+
+class Ready(Progress):
+    """Notes when the first step begins."""
+
+    began = done = (time.perf_counter(), time.process_time())
+
+    def start(self, epochs: int) -> None:
+        self.done = (time.perf_counter(), time.process_time())
 
 
 def texts(count: int, seed: int) -> list[str]:
@@ -90,13 +100,14 @@ def train(kind: str, folder: Path, size: float) -> None:
         model = LanguageModel(**COMMON, level=level, softmax_samples=1000 if kind == "words" else None)
     else:
         model = SequenceClassifier(**COMMON, bidirectional=False)
-    start = time.perf_counter()
-    model.fit(path, folder=folder / f"{kind}.run", progress=Progress.auto())
-    seconds = time.perf_counter() - start - model.summary_.seconds
+    ready = Ready()
+    ready.began = (time.perf_counter(), time.process_time())
+    model.fit(path, folder=folder / f"{kind}.run", progress=ready)
+    seconds, own = (b - a for a, b in zip(ready.began, ready.done))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     data = sum(file.stat().st_size for file in (folder.glob("*.wav") if kind == "sounds" else [path]))
     print(
-        f"| {kind} | {data / 1e9:.2f} GB | at most {peak:,.0f} MiB | ready in {seconds:,.0f} s | "
+        f"| {kind} | {data / 1e9:.2f} GB | at most {peak:,.0f} MiB | ready in {seconds:,.0f} s ({own:,.0f} s) | "
         f"{model.summary_.steps:,} steps, {model.summary_.best} | {datetime.date.today()} |"
     )
 
