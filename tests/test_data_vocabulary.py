@@ -103,6 +103,11 @@ def test_a_string_is_encoded_as_its_characters(known: str, text: str) -> None:
     assert vocabulary.encode(text).tolist() == vocabulary.encode(list(text)).tolist()
 
 
+def test_a_long_text_is_counted_as_its_characters() -> None:
+    text = "abcäb\n😀\ud800" * 10_000
+    assert Vocabulary.build([text, "xa"]) == Vocabulary.build([list(text), ["x", "a"]])
+
+
 def test_a_million_characters_take_little_time() -> None:
     text = "The quick brown fox jumps over the lazy dog, é😀.\n" * 20_000
     vocabulary = Vocabulary.build([text])

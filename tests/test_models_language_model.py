@@ -17,7 +17,7 @@ from elman.data import Vocabulary, read_text
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel
 from elman.models import language_model as module
-from elman.models.language_model import END, START, UNKNOWN, _hold_out
+from elman.models.language_text import END, START, UNKNOWN, hold_out
 from elman.models.language_training import IGNORED, LanguageTrainee
 from elman.models.ngram import character_bits
 
@@ -38,7 +38,9 @@ def untrained(text: Any, **options: Any) -> LanguageModel:
 def trainee(text: str, **options: Any) -> LanguageTrainee:
     model = untrained(text, **options)
     stream = model._encode(model._documents(text))
-    return LanguageTrainee(model, model.module_, stream, model._targets(stream), dict)
+    one = LanguageTrainee(model, model.module_, stream, model.vocabulary_.start_index, dict)
+    one.inputs, one.targets = map(torch.from_numpy, one.read(range(one.steps)))
+    return one
 
 
 def windows(one: LanguageTrainee) -> list[tuple[Tensor, int]]:
@@ -234,10 +236,10 @@ def test_a_path_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_the_last_part_is_held_out(documents: list[str], kept: list[str], held_out: list[str]) -> None:
-    assert _hold_out(documents, 0.2) == (kept, held_out)
+    assert hold_out(documents, 0.2) == (kept, held_out)
 
 
-def test_too_little_to_hold_out() -> None:
+def test_too_little_tohold_out() -> None:
     with pytest.raises(DataError, match="too short to hold out"):
         LanguageModel(**SMALL).fit("a")
     LanguageModel(**SMALL, valid_fraction=0).fit("a")

@@ -37,7 +37,9 @@ def again(model: LanguageModel, text: str) -> LanguageTrainee:
     """What trains a model further."""
     model.module_.train()
     stream = model._encode([text])
-    return LanguageTrainee(model, model.module_, stream, model._targets(stream), dict)
+    one = LanguageTrainee(model, model.module_, stream, model.vocabulary_.start_index, dict)
+    one.inputs, one.targets = map(torch.from_numpy, one.read(range(one.steps)))
+    return one
 
 
 # -- the preset --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import wave
 from collections import Counter
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from elman.cli import main
-from elman.data import Table
+from elman.data import Table, audio
 from elman.errors import DataError, ModelFileError, OptionError
 from elman.models import LanguageModel, Transcriber, load
 from elman.models import transcriber as module
@@ -384,3 +385,48 @@ def test_false_claims_of_a_file(model: Transcriber, tmp_path: Path) -> None:
         model_file.save(tmp_path / "false.elman", msgspec.structs.replace(document, **change), tensors)
         with pytest.raises(ModelFileError, match=r"cannot load .*false\.elman"):
             Transcriber.load(tmp_path / "false.elman")
+
+
+# -- sounds larger than memory -----------------------------------------------------------------------------------------
+def test_sounds_that_are_not_kept_teach_the_same_and_a_run_goes_on(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**SMALL, "epochs": 2, "batch_size": 4, "tempo": 0.2, "checkpoint_steps": 1, "valid_fraction": 0.2}
+    kept = Transcriber(**options).fit(files / "list.tsv")
+    monkeypatch.setattr(audio, "KEPT_SAMPLES", 0)
+    before, count = module._Trainee.loss, 0
+
+    def stopping(self: Any, batch: Any, carry: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise KeyboardInterrupt
+        return before(self, batch, carry)
+
+    monkeypatch.setattr(module._Trainee, "loss", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        Transcriber(**options).fit(files / "list.tsv", folder=tmp_path / "run")
+    monkeypatch.setattr(module._Trainee, "loss", before)
+    read = Transcriber(**options).fit(files / "list.tsv", folder=tmp_path / "run", resume=True)
+    assert read.summary_.best == kept.summary_.best
+    for name, weight in kept.module_.named_parameters():
+        assert torch.equal(weight, read.module_.get_parameter(name)), name
+
+
+def test_a_folder_of_sounds_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning from 8 MB of samples, and validating, takes memory for what is kept and for a batch of 32 of 200."""
+    monkeypatch.setattr(audio, "KEPT_SAMPLES", 20_000)
+    monkeypatch.setattr(module, "MEASURED", 20)
+    noise = np.random.default_rng(0).normal(0, 0.1, 10_000).astype(np.float32)
+    for place in range(200):
+        write(tmp_path / f"{place}.wav", noise)
+        (tmp_path / f"{place}.txt").write_text("ab")
+    options = {**SMALL, "epochs": 1, "batch_size": 8, "valid_fraction": 0.4, "time_masks": 0}
+    Transcriber(**options).fit([SOUND, SOUND, SOUND], ["ab", "a", "b"])  # what is only loaded by the first to learn
+    tracemalloc.start()
+    try:
+        Transcriber(**options).fit(tmp_path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 7 << 20  # all of them kept would take 8 MB more

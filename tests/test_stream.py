@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -23,8 +24,9 @@ from elman.data import make
 from elman.engine import build, plans
 from elman.engine.step import Interpreted, Step, compiled
 from elman.errors import DataError, ModelFileError, OptionError, ProgramError
-from elman.models import LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger
+from elman.models import LabelSetModel, LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger
 from elman.nn import Recurrent
+from elman.nn.label_sets import Nade
 from elman.runtime.stream import Stream
 from forge import resealed, sealed, split
 
@@ -216,6 +218,55 @@ def test_a_tagger_streams_as_it_was_trained(way: str, letters: int, shapes: int,
     for wrong in (3, None, ["the"]):
         with pytest.raises(DataError, match="takes a word"):
             stream.step(wrong)  # type: ignore[arg-type]
+
+
+def along_the_likeliest(head: Nade, h: torch.Tensor) -> np.ndarray:
+    """The logits of each label (T, K), float64, given that those before it with a logit above 0 are there: label by
+    label from the definition."""
+    head, h = head.double(), h.double()
+    rows = []
+    for b, c in zip(head.visible(h), head.hidden(h)):
+        row: list[float] = []
+        for k, out in enumerate(head.outputs):
+            there = sum((head.inputs[j] for j in range(k) if row[j] > 0), torch.zeros_like(c))
+            row.append(float(b[k] + torch.sigmoid(c + there) @ out))
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("kind", ["nade", "independent"])
+def test_sets_of_labels_stream_as_they_were_trained(way: str, kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pieces = [[rng.choice(9, rng.integers(0, 5), replace=False).tolist() for _ in range(12)] for _ in range(9)]
+    model = LabelSetModel(head=kind, head_units=7, hidden_size=8, num_layers=2, residual=True, epochs=1, labels="0-8")
+    model.fit(pieces)
+    for weight in model.module_.head.parameters():  # so that some labels are likely, and depend on each other
+        torch.nn.init.normal_(weight, std=0.8)
+    model.save(tmp_path / "m.elman")
+    stream = Stream(tmp_path / "m.elman")
+    assert (stream.labels, stream.tokens) == (model.classes_, [])
+    logits = np.array([stream.step(step) for step in [[], *pieces[0]]])
+    sets = torch.zeros(13, 1, 9)
+    for t, step in enumerate(pieces[0]):
+        sets[t + 1, 0, step] = 1
+    with torch.no_grad():
+        h = model.module_(sets)[0][:, 0]
+        head = copy.deepcopy(model.module_.head)
+        expected = along_the_likeliest(head, h) if isinstance(head, Nade) else head.logits(h)
+    np.testing.assert_allclose(logits, expected, atol=2e-6)
+    assert 0.1 < (logits > 0).mean() < 0.9
+    stream.reset()
+    np.testing.assert_array_equal(stream.run(sets[:, 0].numpy()), logits)
+    stream.reset()
+    found, step = [], np.zeros(9)
+    for _ in range(20):
+        step = (stream.step(step) > 0).astype(int)
+        found.append([stream.labels[k] for k in np.flatnonzero(step)])
+    assert found == model.generate(length=20, temperature=0.0)
+    for wrong, said in (([9], "no label '9'"), (np.ones(3), r"an array \(9,\)"), (np.full(9, 0.5), "of 0 and 1"),
+                        ("12", "labels such as"), (7, "labels such as")):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            stream.step(wrong)
 
 
 @pytest.mark.parametrize("pooling", ["last", "max"])

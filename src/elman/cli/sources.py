@@ -12,6 +12,7 @@ from elman.data import Table, is_made
 from elman.errors import DataError, OptionError, did_you_mean
 
 if TYPE_CHECKING:
+    from elman.data.long_text import LongText
     from elman.data.pieces import Pieces
 
 LENGTH, TRAIN_COUNT, TEST_COUNT = 20, 10_000, 1_000
@@ -48,6 +49,12 @@ class Reading:
     def text(self, source: str) -> str:
         """A file as one text."""
         return data.read_text(source, encoding=self.encoding, errors=self.errors)
+
+    def texts(self, sources: Sequence[str]) -> list[str] | LongText:
+        """Texts to learn from: those that are large together, in pieces."""
+        from elman.data.long_text import LongText
+
+        return LongText.of(sources, self.encoding, self.errors) or [self.text(source) for source in sources]
 
     def table(self, source: str, part: str) -> Table:
         """A file, a folder, standard input ('-') or made data as a table."""

@@ -85,7 +85,8 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def streams(tokens: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:
-    """One long text (N,) as contiguous streams side by side, (N // B, B); what is left over at the end is dropped."""
+    """One long text (N,) as contiguous streams side by side, (N // B, B), a view; what is left over at the end is
+    dropped."""
     _check_batch_size(batch_size)
     steps = len(tokens) // batch_size
     if steps < 2:  # a stream of one token has no next token to predict
@@ -93,7 +94,7 @@ def streams(tokens: npt.NDArray[Any], batch_size: int) -> npt.NDArray[Any]:
             f"the text is too short: {len(tokens)} tokens for {batch_size} streams of at least 2; "
             "give more text or lower --batch-size"
         )
-    return np.ascontiguousarray(tokens[: steps * batch_size].reshape(batch_size, steps).T)
+    return tokens[: steps * batch_size].reshape(batch_size, steps).T
 
 
 def split(table_or_count: Table | int, fraction: float, seed: int) -> tuple[Indices, Indices]:

@@ -160,30 +160,31 @@ def read_raw_text(path: PathLike, *, encoding: str = "utf-8", errors: str = "str
     return text
 
 
-def decoded(data: bytes, name: str, *, encoding: str, errors: str, first: int = 1) -> str:
-    """Bytes of the file `name` from line `first` on as text, without a leading byte-order mark."""
-    if first == 1 and data[:2] == b"\x1f\x8b":
+def decoded(data: bytes, name: str, *, encoding: str, errors: str, first: int = 1, before: int = 0) -> str:
+    """Bytes of the file `name`, from line `first` and after so many bytes `before`, as text, without a leading
+    byte-order mark."""
+    if not before and data[:2] == b"\x1f\x8b":
         raise DataError(f"{name} is packed with gzip; give it a name ending in .gz, or unpack it with gunzip")
     try:
         text = data.decode(encoding, errors)
     except UnicodeDecodeError as error:
-        _refuse_bytes(name, data, error, first)
+        _refuse_bytes(name, data, error, first, before)
     except UnicodeError as error:
         raise DataError(f"{name} is not {encoding}: {error}; name its encoding with --encoding") from None
     if (at := text.find("\0")) >= 0:
         line = text.count("\n", 0, at) + first
         hint = "if it is UTF-16 say --encoding utf-16, else remove the byte"
         raise DataError(f"{name}, line {line}: there is a NUL byte, which text cannot hold; {hint}")
-    return text.removeprefix("\ufeff") if first == 1 else text
+    return text if before else text.removeprefix("\ufeff")
 
 
-def _refuse_bytes(name: str, data: bytes, error: UnicodeDecodeError, first: int) -> NoReturn:
+def _refuse_bytes(name: str, data: bytes, error: UnicodeDecodeError, first: int, before: int) -> NoReturn:
     start = error.start
     line = data.count(b"\n", 0, start) + first
     column = start - (data.rfind(b"\n", 0, start) + 1) + 1
     guess = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
     raise DataError(
-        f"{name}, line {line}, byte {column} of the line (offset {start} in the file): "
+        f"{name}, line {line}, byte {column} of the line (offset {before + start} in the file): "
         f"{data[start : start + 1].hex(' ')} (hex) "
         f"is not valid {error.encoding}; "
         f"name the file's encoding (--encoding {guess}) or let such bytes be replaced (--errors replace)"

@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from elman.data import readers
 from elman.data.delimited import read_csv, read_tsv
@@ -20,6 +21,9 @@ LARGE = 256 << 20
 PIECE = 16 << 20
 LONGEST = 1 << 30
 """A record of more bytes is refused: what looks like one is mostly a quote that is never closed."""
+
+MOST_HELD = 20_000
+"""Records held out for validation, at most: they stay in memory."""
 
 Reader = Callable[[str, str, Sequence[str] | None, int], Table]
 """Text, source, names of the columns, number of the first line -> table."""
@@ -62,10 +66,10 @@ def read_pieces(
     if reader is None or codecs.lookup(encoding).name not in ONE_BYTE_NEWLINE:
         yield readers.read_table(path, columns=columns, encoding=encoding, errors=errors)
         return
-    source, names, line = display(path), columns, 1
+    source, names, line, at = display(path), columns, 1, 0
     first: Table | None = None
     for data in _cut(path, piece, quoted=reader is read_csv):
-        text = decoded(data, source, encoding=encoding, errors=errors, first=line)
+        text = decoded(data, source, encoding=encoding, errors=errors, first=line, before=at)
         if text.strip():
             table = reader(text, source, names, line)
             if first is None:
@@ -76,7 +80,7 @@ def read_pieces(
                     f"{table.place(0)}: the keys are not those of {first.place(0)}; give every record the same keys"
                 )
             yield table
-        line += data.count(b"\n")
+        line, at = line + data.count(b"\n"), at + len(data)
     if first is None:
         raise DataError(f"{source} holds no records; it needs at least one")
 
@@ -123,6 +127,7 @@ class Pieces:
     columns: Sequence[str] | None = None
     encoding: str = "utf-8"
     errors: str = "strict"
+    most_held: ClassVar[str] = f"{MOST_HELD:,} records"
 
     def __iter__(self) -> Iterator[Table]:
         return read_pieces(self.path, columns=self.columns, encoding=self.encoding, errors=self.errors)

@@ -1,4 +1,4 @@
-"""Sequences of numbers on disk, in shards that are read whole: data larger than memory, drawn from in any order."""
+"""Numbers on disk, for data larger than memory: one long array, or sequences in shards, drawn from in any order."""
 
 from __future__ import annotations
 
@@ -16,6 +16,36 @@ Rows = npt.NDArray[Any]
 SHARD_BYTES = 32 << 20
 IN_MEMORY = 4
 """Shards that are kept: a batch on the border of two reads both, again and again."""
+
+
+class FileArray:
+    """Numbers (N,) in a file, written once, and mapped into memory for as long as somebody reads some of them."""
+
+    def __init__(self, path: Path, parts: Iterable[Rows], kind: npt.DTypeLike) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._kind, self._count = path, np.dtype(kind), 0
+        with path.open("wb") as file:
+            for part in parts:
+                part.astype(self._kind).tofile(file)
+                self._count += len(part)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def mapped(self) -> Rows:
+        """All of them. Let go of it soon: what was ever read of a map counts as this process's memory."""
+        return np.memmap(self._path, self._kind, "r", shape=(self._count,))
+
+
+def mapped(numbers: Rows | FileArray) -> Rows:
+    """Numbers (N,) that lie in memory or in a file."""
+    return numbers.mapped() if isinstance(numbers, FileArray) else numbers
+
+
+def blocks(numbers: Rows | FileArray, size: int = 1 << 16) -> Iterator[Rows]:
+    """The numbers some at a time."""
+    for start in range(0, len(numbers), size):
+        yield np.array(mapped(numbers)[start : start + size])
 
 
 class Store(Sequence[Rows]):

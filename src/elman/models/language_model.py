@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,14 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from elman.data.batching import length_batches, pad, streams
-from elman.data.readers import read_text
-from elman.data.vocabulary import Vocabulary, check_level, detokenize, tokenize
+from elman.data.long_text import LongText
+from elman.data.store import FileArray, blocks
+from elman.data.vocabulary import check_level, detokenize, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, as_tensor
 from elman.models.inputs import fitting, listed
 from elman.models.language_network import LanguageNetwork
+from elman.models.language_text import LanguageText
 from elman.models.language_training import IGNORED, LanguageTrainee
-from elman.models.options import RECIPES, LanguageModelOptions, documented, preset, with_recipes
+from elman.models.large import room
+from elman.models.options import RECIPES, documented, preset, with_recipes
 from elman.models.restoring import vocabulary_from
 from elman.models.sampling import check as check_sampling
 from elman.models.sampling import draw
@@ -28,7 +33,6 @@ from elman.nn import Recurrent
 from elman.runtime.document import Document
 from elman.training.progress import Progress
 
-UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 WINDOW = 256  # steps that are read at once where nothing is learnt
 MOST_LOGITS = 1 << 25  # logits that are held at once where nothing is learnt: 128 MiB
 
@@ -36,7 +40,7 @@ MOST_LOGITS = 1 << 25  # logits that are held at once where nothing is learnt: 1
 @documented
 @with_recipes
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class LanguageModel(LanguageModelOptions, Estimator):
+class LanguageModel(LanguageText, Estimator):
     """Predicts the next token of a text (Mikolov et al. 2010; Graves 2013).
 
     While it learns, the state is carried from window to window (Williams & Peng 1990).
@@ -44,7 +48,6 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     task: ClassVar[str] = "language-model"
 
-    vocabulary_: Vocabulary = dataclasses.field(init=False, repr=False)
     module_: LanguageNetwork = dataclasses.field(init=False, repr=False)
 
     def check(self) -> None:
@@ -70,48 +73,10 @@ class LanguageModel(LanguageModelOptions, Estimator):
         """Change options by name; a recipe sets its own, but for those that are given beside it."""
         return super().set_params(**{**preset(options.get("recipe")), **options})
 
-    # -- text to numbers -----------------------------------------------------------------------------------------------
-    def _documents(self, text: str | Sequence[str] | Path) -> list[list[str] | str]:
-        """Token sequences: one for each document, or for each line."""
-        if isinstance(text, Path):
-            text = read_text(text)
-        documents = [text] if isinstance(text, str) else list(text) if isinstance(text, Iterable) else [text]
-        if not all(isinstance(d, str) for d in documents):
-            raise DataError("a language model is given a text, a list of texts or a Path")
-        if self.lines if self.lines is not None else self.level != "char":
-            documents = [line for d in documents for line in d.splitlines() if line.strip()]
-        # A string is already the sequence of its characters: a list of a million of them is not needed.
-        return [d if self.level == "char" else tokenize(d, self.level) for d in documents]
-
-    def _encode(self, documents: Sequence[Sequence[str]]) -> np.ndarray:
-        """All documents as one stream of numbers (N,): <s> tokens </s> <s> tokens </s> ..."""
-        v = self.vocabulary_
-        parts: list[Any] = []
-        for document in documents:
-            parts += [[v.start_index], self._numbers(document), [v.end_index]]
-        return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
-
-    def _numbers(self, document: Sequence[str]) -> np.ndarray:
-        """The numbers of a document's tokens; a "<s>" that is written in it is a word, and starts nothing."""
-        v = self.vocabulary_
-        numbers = v.encode(document)
-        marks = (numbers == v.start_index) | (numbers == v.end_index)
-        return np.where(marks, v.encode([UNKNOWN]), numbers) if marks.any() else numbers
-
-    def _characters(self, documents: Sequence[Sequence[str]]) -> int | None:
-        """The characters of documents of words as elman writes them, with line ends; None: tokens are characters."""
-        if self.level == "char":
-            return None
-        return sum(len(detokenize(document, self.level)) + 1 for document in documents)
-
-    def _targets(self, stream: np.ndarray) -> np.ndarray:
-        """What follows each place; a start token is not to be predicted."""
-        return np.where(stream[1:] == self.vocabulary_.start_index, IGNORED, stream[1:])
-
     # -- learning ------------------------------------------------------------------------------------------------------
     def fit(
         self,
-        text: str | Sequence[str] | Path,
+        text: str | Sequence[str] | Path | LongText,
         y: object = None,
         *,
         valid: str | Sequence[str] | Path | None = None,
@@ -119,36 +84,29 @@ class LanguageModel(LanguageModelOptions, Estimator):
         resume: bool = False,
         progress: Progress | None = None,
     ) -> LanguageModel:
-        """Learn from a text, a list of texts, or a Path; `valid` decides which weights are kept (default: the last
-        `valid_fraction` of the text is held out). folder, resume, progress: see `elman.training.fit`."""
+        """Learn from a text, a list of texts, a Path or a LongText; `valid` decides which weights are kept (default:
+        the last `valid_fraction` of the text is held out). folder, resume, progress: see `elman.training.fit`.
+        A large file (`elman.data.long_text.LARGE`) is never held whole: its numbers lie on disk, beside `folder`."""
         self.check()
         self.__dict__.pop("module_", None)
-        documents, held_out = self._parts(text, valid)
-        self.vocabulary_ = Vocabulary.build(
-            documents, min_count=self.min_count, max_size=self.max_vocabulary, unknown=UNKNOWN, start=START, end=END
-        )
-        stream = self._encode(documents)
-        with self._seeded():
-            self.module_ = self._network().to(self.device)
-        held = self._encode(held_out)
-        trainee = LanguageTrainee(
-            self, self.module_, stream, self._targets(stream),
-            lambda: self._figures(held, self._characters(held_out)) if len(held) > 1 else {},
-        )  # fmt: skip
-        self._train(trainee, [stream, held], folder, resume, progress)
+        given = None if valid is None else self._filled(valid, "for validation")
+        if isinstance(text, Path):
+            text = LongText.of([text]) or text
+        with ExitStack() as stack:
+            stream: np.ndarray | FileArray
+            if isinstance(text, LongText):
+                stream, held_out = self._from_long(text, given, stack.enter_context(room(folder)))
+            else:
+                stream, held_out = self._from_memory(text, given)
+            with self._seeded():
+                self.module_ = self._network().to(self.device)
+            held = self._encode(held_out)
+            trainee = LanguageTrainee(
+                self, self.module_, stream, self.vocabulary_.start_index,
+                lambda: self._figures(held, self._characters(held_out)) if len(held) > 1 else {},
+            )  # fmt: skip
+            self._train(trainee, chain(blocks(stream), [held]), folder, resume, progress)
         return self
-
-    def _parts(self, text: Any, valid: Any) -> tuple[list[list[str] | str], list[list[str] | str]]:
-        """The documents to learn from and those held out."""
-        documents = [d for d in self._documents(text) if d]
-        if not documents:
-            raise DataError("the text to learn from is empty")
-        if valid is None:
-            return _hold_out(documents, self.valid_fraction) if self.valid_fraction else (documents, [])
-        held_out = [d for d in self._documents(valid) if d]
-        if not held_out:
-            raise DataError("the text for validation is empty")
-        return documents, held_out
 
     def _network(self) -> LanguageNetwork:
         embedding = self.embedding_size or (64 if self.level == "char" and not self.tied else self.hidden_size)
@@ -172,9 +130,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
     def evaluate(self, text: str | Sequence[str] | Path) -> dict[str, float]:
         """loss (nats per token), perplexity, bits_per_character over a text, and the share of unknown tokens."""
         self._need_fit()
-        documents = [d for d in self._documents(text) if d]
-        if not documents:
-            raise DataError("the text to evaluate is empty")
+        documents = self._filled(text, "to evaluate")
         stream = self._encode(documents)
         unknown = np.count_nonzero(stream == self.vocabulary_.unknown_index) / sum(len(d) for d in documents)
         return self._figures(stream, self._characters(documents)) | {"unknown": float(unknown)}
@@ -197,6 +153,10 @@ class LanguageModel(LanguageModelOptions, Estimator):
         inputs = np.concatenate([stream[:-1], np.zeros(filling, np.int64)]).reshape(rows, length).T
         targets = np.concatenate([self._targets(stream), np.full(filling, IGNORED)]).reshape(rows, length).T
         return float(sum(nats.sum() for nats in self._losses(inputs, targets))), int((targets != IGNORED).sum())
+
+    def _targets(self, stream: np.ndarray) -> np.ndarray:
+        """What follows each place; a start token is not to be predicted."""
+        return np.where(stream[1:] == self.vocabulary_.start_index, IGNORED, stream[1:])
 
     @torch.no_grad()
     def _losses(self, inputs: np.ndarray, targets: np.ndarray, lengths: Any = None) -> Iterator[np.ndarray]:
@@ -309,7 +269,7 @@ class LanguageModel(LanguageModelOptions, Estimator):
 
     def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[list[str]]]:
         """The beginnings of parallel streams of the text."""
-        stream = self._encode([d for d in self._documents(X) if d])
+        stream = self._encode(self._documents(X))
         if len(stream) < 3:
             raise DataError("the text to diagnose is empty")
         rows = max(1, min(sequences, (len(stream) - 1) // steps))
@@ -333,22 +293,3 @@ class LanguageModel(LanguageModelOptions, Estimator):
         self.vocabulary_ = vocabulary_from(doc, "tokens", "unknown", "start", "end")
         embedding = doc.networks["recurrent"][0].input_size if doc.networks.get("recurrent") else 1
         self.module_ = self._around(self._recurrent_from(doc, self.embedding_size, self._sizes(embedding)))
-
-
-def _hold_out(documents: list[Any], fraction: float) -> tuple[list[Any], list[Any]]:
-    """The documents, and the last part of them for validation: whole documents, or the last tokens of a few."""
-    if len(documents) >= 10:
-        cut = len(documents) - max(1, round(len(documents) * fraction))
-        return documents[:cut], documents[cut:]
-    wanted = max(1, round(sum(len(d) for d in documents) * fraction))
-    kept, held_out = list(documents), list[Any]()
-    while wanted and kept:
-        last = kept.pop()
-        cut = max(0, len(last) - wanted)
-        if cut:
-            kept.append(last[:cut])
-        held_out.insert(0, last[cut:])
-        wanted -= len(last) - cut
-    if not kept:
-        raise DataError("the text is too short to hold out a part for validation; give --valid, or --valid-fraction 0")
-    return kept, held_out

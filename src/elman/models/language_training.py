@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elman.data.batching import random, streams
+from elman.data.store import FileArray, blocks, mapped
 from elman.models.estimator import as_tensor
 from elman.models.language_network import LanguageNetwork
 from elman.models.options import LanguageModelOptions
@@ -45,29 +46,38 @@ class LanguageTrainee:
         self,
         options: LanguageModelOptions,
         module: LanguageNetwork,
-        stream: np.ndarray,
-        targets: np.ndarray,
+        text: np.ndarray | FileArray,
+        start: int | None,
         validate: Callable[[], dict[str, float]],
     ) -> None:
-        """stream (N): the text; targets (N - 1): what follows each place; validate: figures on other text."""
+        """text (N): numbers of tokens; start: the one that is not to be predicted; validate: figures on other text."""
         self.options, self.module, self.validate = options, module, validate
         self.unit = "characters" if options.level == "char" else "words"
-        rows = min(options.batch_size, max(1, len(targets) // 2))
-        like, vocabulary = module.embedding.weight, module.embedding.num_embeddings
-        self.inputs = as_tensor(streams(stream[:-1], rows), like)
-        self.targets = as_tensor(streams(targets, rows), like)
+        self.text, self.start, self.like = text, start, module.embedding.weight
+        self.rows = min(options.batch_size, max(1, (len(text) - 1) // 2))
+        self.steps = len(streams(mapped(text)[:-1], self.rows))
         self.reach = (options.bptt_reach or options.bptt) // options.bptt
-        samples = options.softmax_samples
+        samples, vocabulary = options.softmax_samples, module.embedding.num_embeddings
         self.samples = None if samples is None or samples >= vocabulary else samples
-        counts = np.bincount(stream, minlength=vocabulary)
-        self.shares = as_tensor((counts / counts.sum()).astype(np.float32), like)
-        if self.samples is not None:  # rare words begin as rare: they stand for many where they are drawn
-            with torch.no_grad():
-                module.output.bias.copy_(self.shares.clamp(min=1 / len(stream)).log())
+        if self.samples is not None:
+            counts = np.zeros(vocabulary, np.int64)
+            for block in blocks(text):
+                counts += np.bincount(block, minlength=vocabulary)
+            self.shares = as_tensor((counts / len(text)).astype(np.float32), self.like)
+            with torch.no_grad():  # rare words begin as rare: they stand for many where they are drawn
+                module.output.bias.copy_(self.shares.clamp(min=1 / len(text)).log())
 
     def epoch(self, number: int) -> list[range]:
         own = self.options
-        return windows(len(self.inputs), own.bptt, own.bptt_spread, own.seed, number)
+        return windows(self.steps, own.bptt, own.bptt_spread, own.seed, number)
+
+    def read(self, steps: range, back: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs (t + back, B) of some steps and of so many before them, and what follows each of the steps (t, B),
+        IGNORED where a start token does."""
+        text = mapped(self.text)
+        inputs = np.array(streams(text[:-1], self.rows)[steps.start - back : steps.stop], np.int64, order="C")
+        targets = np.array(streams(text[1:], self.rows)[steps.start : steps.stop], np.int64, order="C")
+        return inputs, np.where(targets == self.start, IGNORED, targets)
 
     def rate_factor(self, window: range) -> float:
         """The rate goes with the window's length where lengths are drawn, else short ones would count for more."""
@@ -78,14 +88,15 @@ class LanguageTrainee:
         last: the gradient reaches back to the oldest of them, the loss is that of the new window alone."""
         history: tuple[State | None, ...] = carry or (None,)
         back = (len(history) - 1) * self.options.bptt
-        output, state = self.module.read(self.inputs[window.start - back : window.stop], history[0])
-        targets = self.targets[window.start : window.stop].flatten()
-        count = int((targets != IGNORED).sum())
+        inputs, targets = self.read(window, back)
+        output, state = self.module.read(as_tensor(inputs, self.like), history[0])
+        count = int(np.count_nonzero(targets != IGNORED))
         carried = tuple(tuple(s.detach() for s in part) for part in state)
         kept = history[len(history) - self.reach + 1 :] if len(history) >= self.reach else history
         if kept and kept[0] is None:  # the zeros before the first step, as tensors: a checkpoint holds tensors
-            kept = (tuple(part.zeros(self.inputs.shape[1]) for part in self.module.recurrent.parts()), *kept[1:])
-        return self._mean(output[back:], targets, count), count, (*(kept if self.reach > 1 else ()), carried)
+            kept = (tuple(part.zeros(self.rows) for part in self.module.recurrent.parts()), *kept[1:])
+        loss = self._mean(output[back:], as_tensor(targets.reshape(-1), self.like), count)
+        return loss, count, (*(kept if self.reach > 1 else ()), carried)
 
     def _mean(self, output: Tensor, targets: Tensor, count: int) -> Tensor:
         """Nats a token, and the penalties (Merity, McCann & Socher 2017), from the last layer's output (T, B, H)."""

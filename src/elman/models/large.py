@@ -12,12 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from elman.data.batching import split
-from elman.data.pieces import Pieces
+from elman.data.pieces import MOST_HELD, Pieces
 from elman.data.store import Store
 from elman.data.table import Table
-
-MOST_HELD = 20_000
-"""Sequences held out for validation, at most: they stay in memory."""
 
 
 class Reads(Protocol):

@@ -165,15 +165,14 @@ class Transcriber(TranscriberOptions, Estimator):
         return [BLANK, *self.vocabulary_.tokens]
 
     @torch.no_grad()
-    def _log_probabilities(self, sounds: Sounds) -> list[np.ndarray]:
-        """(T, 1 + V) for each sound, float64."""
-        result: list[np.ndarray] = [np.zeros((0, 0))] * len(sounds)
+    def _log_probabilities(self, sounds: Sounds) -> Iterator[tuple[int, np.ndarray]]:
+        """The place of each sound and its (T, 1 + V), float64: a batch of similar length after the other, so that only
+        what is made of them must fit into memory."""
         for batch, samples, lengths in self._batches(sounds):
             logits, steps = self.module_(samples, lengths)
             found = logits.double().log_softmax(-1).cpu().numpy()
-            for column, i in enumerate(batch):
-                result[i] = found[: steps[column], column]
-        return result
+            for column, i in enumerate(batch.tolist()):
+                yield i, found[: steps[column], column]
 
     def _batches(self, sounds: Sounds) -> Iterator[tuple[np.ndarray, Tensor, list[int]]]:
         """Sounds of similar length together: their numbers, their samples (B, N), how many each has."""
@@ -189,7 +188,11 @@ class Transcriber(TranscriberOptions, Estimator):
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """For each sound (T, 1 + V): at every step the probabilities of `classes_`."""
         self._need_fit()
-        return [np.exp(one) for one in self._log_probabilities(read_sounds(self, X, self.rate_))]
+        sounds = read_sounds(self, X, self.rate_)
+        result = [np.zeros((0, 0))] * len(sounds)
+        for i, one in self._log_probabilities(sounds):
+            result[i] = np.exp(one)
+        return result
 
     def predict(self, X: Any, **decoding: Any) -> list[str]:
         """The transcript of each sound.
@@ -199,9 +202,14 @@ class Transcriber(TranscriberOptions, Estimator):
         log P(transcript | sound) + weight · log P(transcript | language) + bonus · tokens.
         """
         self._need_fit()
-        decode = self._decoder(**decoding)
-        found = (decode(one) for one in self._log_probabilities(read_sounds(self, X, self.rate_)))
-        return [text_of(self, self.vocabulary_.decode(numbers)) for numbers in found]
+        decode, sounds = self._decoder(**decoding), read_sounds(self, X, self.rate_)
+        result = [""] * len(sounds)
+        for i, one in self._log_probabilities(sounds):
+            result[i] = self._text(decode(one))
+        return result
+
+    def _text(self, numbers: Sequence[int]) -> str:
+        return text_of(self, self.vocabulary_.decode(numbers))
 
     def _decoder(
         self, *, beam: int = 1, language: LanguageModel | None = None, weight: float = 0.5, bonus: float = 0.0
@@ -227,14 +235,12 @@ class Transcriber(TranscriberOptions, Estimator):
         return self._figures(self._speech(X, y), **decoding)
 
     def _figures(self, speech: Speech, **decoding: Any) -> dict[str, float]:
-        decode = self._decoder(**decoding)
-        every = self._log_probabilities(speech.sounds)
-        nats = sum(
-            float(ctc_loss(torch.from_numpy(one)[:, None], [len(one)], [own]))
-            for one, own in zip(every, speech.numbers)
-        )
+        decode, nats = self._decoder(**decoding), 0.0
         true = [text_of(self, tokens) for tokens in speech.tokens]
-        found = [text_of(self, self.vocabulary_.decode(decode(one))) for one in every]
+        found = [""] * len(true)
+        for i, one in self._log_probabilities(speech.sounds):
+            nats += float(ctc_loss(torch.from_numpy(one)[:, None], [len(one)], [speech.numbers[i]]))
+            found[i] = self._text(decode(one))
         return {
             "loss": nats / sum(len(own) for own in speech.numbers),
             "character_error_rate": error_rate(true, found),
@@ -245,10 +251,10 @@ class Transcriber(TranscriberOptions, Estimator):
         """Draw a sound (a path or samples), and what is heard when, into a PNG file."""
         self._need_fit()
         sounds, spec = read_sounds(self, [sound], self.rate_), self._spec(self.rate_)
-        (heard,) = self._log_probabilities(sounds)
+        ((_, heard),) = self._log_probabilities(sounds)
         transcript_picture(
             log_mel(sounds[0], spec), np.exp(heard), self.classes_, spec.hop / spec.rate, spec.centres(),
-            text_of(self, self.vocabulary_.decode(ctc.greedy(heard))), Path(path),
+            self._text(ctc.greedy(heard)), Path(path),
         )  # fmt: skip
 
     def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:

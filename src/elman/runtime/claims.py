@@ -54,9 +54,9 @@ def unknown(document: Document, name: str) -> str | None:
 
 
 def level(document: Document) -> str:
-    """How the model reads: char, word, space or series."""
-    if document.task == "tag":
-        return "word"
+    """How the model reads: char, word, space, series or sets."""
+    if document.task in ("tag", "label-sets"):
+        return "word" if document.task == "tag" else "sets"
     where = document.options if document.task == "language-model" else document.vocabularies.get("level", {})
     found = where.get("level")
     if found not in ("char", "word", "space") and not (found == "series" and document.task in ("classify", "regress")):

@@ -1,9 +1,9 @@
-"""What enters the recurrent layers at a step: a token's vector, a word's with its letters, or scaled numbers."""
+"""What enters the recurrent layers at a step: a token's vector, a word's with its letters, sets, or scaled numbers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,6 +88,27 @@ class Tokens:
         return int(x)
 
 
+class Sets:
+    """A step is a set of labels, or an array (K,) of 0 and 1."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._places = {label: place for place, label in enumerate(labels)}
+
+    def read(self, x: Any, row: Floats) -> None:
+        row[:] = 0
+        if isinstance(x, np.ndarray):
+            if x.shape != row.shape or not np.isin(x, (0, 1)).all():
+                raise DataError(f"a step of this model takes labels, or an array ({len(row)},) of 0 and 1")
+            row[:] = x
+            return
+        if isinstance(x, str | bytes) or not isinstance(x, Iterable):
+            raise DataError(f"a step of this model takes labels such as [60, 64], not {type(x).__name__}")
+        for label in x:
+            if str(label) not in self._places:
+                raise DataError(f"the model knows no label {str(label)[:40]!r}")
+            row[self._places[str(label)]] = 1
+
+
 class Words:
     """A step is a word: as a whole, by its letters, which are all there at its step and are read both ways, and by its
     shape."""
@@ -131,8 +152,12 @@ class Words:
             self._shapes.read(shape(x), row[at:])
 
 
-def input_of(document: Document, tensors: Mapping[str, Array], level: str, size: int) -> Numbers | Tokens | Words:
+def input_of(
+    document: Document, tensors: Mapping[str, Array], level: str, size: int
+) -> Numbers | Sets | Tokens | Words:
     """What the model's first layer of `size` inputs reads."""
+    if level == "sets":
+        return Sets(claims.tokens(document, "labels"))
     if level == "series":
         return Numbers(document, size)
     lower = document.options.get("lower") is True

@@ -25,6 +25,9 @@ class Head:
         if document.task == "language-model":
             tied = "output.weight" not in tensors
             names = [("embedding.weight" if tied else "output.weight", "output.bias", size)]
+        elif document.task == "label-sets":
+            at = "head.visible" if document.options.get("head") == "nade" else "head.logits"
+            names = [(f"{at}.weight", f"{at}.bias", size)]
         else:
             hidden = document.options.get("head_sizes", [])
             if not isinstance(hidden, list) or not all(type(units) is int and units > 0 for units in hidden):
@@ -80,3 +83,37 @@ class Head:
         if self.pooling == "mean":
             return np.divide(self._gathered, np.float32(self._count), out=self._pooled)
         return self._gathered
+
+
+class Nade(Head):
+    """Logits of labels that are told one after the other (`elman.nn.label_sets.Nade`), each given that those before it
+    whose logits are above 0 are in the set: the set that is drawn when nothing is left to chance."""
+
+    def __init__(self, document: Document, tensors: Mapping[str, Array], level: str, size: int) -> None:
+        super().__init__(document, tensors, level, size)
+        width, units = len(self._gathered), document.options.get("head_units")
+        if type(units) is not int or units < 1:
+            raise ModelFileError("the option head_units must be a whole number, 1 or more")
+        shapes = {"hidden.weight": (units, width), "hidden.bias": (units,), "inputs": (size, units)}
+        self._weight, self._bias, self._inputs, self._outputs = (
+            claims.weight(tensors, f"head.{name}", shape)
+            for name, shape in (*shapes.items(), ("outputs", (size, units)))
+        )
+
+    def one(self, a: Floats, logits: Floats) -> None:
+        """Write the logits after one more step with the output `a`."""
+        super().one(a, logits)
+        units, alone, k = self._weight @ a + self._bias, logits.copy(), 0
+        while k < self.size:  # the units change at labels of the set alone
+            logits[k:] = alone[k:] + self._outputs[k:] @ (0.5 + 0.5 * np.tanh(0.5 * units))
+            above = np.flatnonzero(logits[k:] > 0)
+            if not len(above):
+                return
+            k += int(above[0]) + 1
+            units += self._inputs[k - 1]
+
+
+def head_of(document: Document, tensors: Mapping[str, Array], level: str, size: int) -> Head:
+    """What stands above the model's recurrent layers."""
+    nade = document.task == "label-sets" and document.options.get("head") == "nade"
+    return (Nade if nade else Head)(document, tensors, level, size)

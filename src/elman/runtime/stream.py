@@ -16,26 +16,28 @@ from elman.errors import DataError, ModelFileError, OptionError
 from elman.runtime import claims, model_file
 from elman.runtime.claims import Array, Floats
 from elman.runtime.document import Document
-from elman.runtime.inputs import Input, Numbers, input_of
+from elman.runtime.inputs import Input, Tokens, Words, input_of
 from elman.runtime.layers import Running, Stack
-from elman.runtime.outputs import Head
+from elman.runtime.outputs import head_of
 
 NETWORKS = {
     "language-model": {"recurrent"}, "classify": {"recurrent"}, "regress": {"recurrent"},
-    "tag": {"recurrent", "characters"},
+    "tag": {"recurrent", "characters"}, "label-sets": {"recurrent"},
 }  # fmt: skip
-LABELS = {"classify": "labels", "tag": "tags"}
+LABELS = {"classify": "labels", "tag": "tags", "label-sets": "labels"}
 """The vocabulary of a task's outputs, where they are not tokens (a language model) or a number (a regressor)."""
 
 
 class Stream:
     """A model file as a machine that takes one step after the other; for one thread at a time.
 
-    step(x): a token (its text or number), a word, or a vector (I,) -> what the network puts out there: a language model
-    the logits of the next token (V,), a tagger those of the word's tag, a classifier those of the classes given all
-    steps so far, a regressor its number (1,). threads: how many may work on a step; more than one pays for large
-    layers whose steps follow each other without a pause; None: as many as the process may use. Raises ModelFileError
-    for a file that cannot be streamed: what reads both directions, or has a CRF, needs the whole sequence.
+    step(x): a token (its text or number), a word, a set of labels, or a vector (I,) -> what the network puts out there:
+    a language model the logits of the next token (V,), a tagger those of the word's tag, a classifier those of the
+    classes given all steps so far, a regressor its number (1,), a model of label sets the logits of the labels of the
+    step to come (K,): those above 0 are its likeliest set. threads: how many may work on a step; more than one pays for
+    large layers whose steps follow each other without a pause; None: as many as the process may use. Raises
+    ModelFileError for a file that cannot be streamed: what reads both directions, or has a CRF, needs the whole
+    sequence.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = 1) -> None:
@@ -66,9 +68,9 @@ class Stream:
         self.labels = claims.tokens(document, LABELS[self.task]) if self.task in LABELS else []
         made = input_of(document, tensors, self.level, self.input_size)
         self._input: Input = made
-        self.tokens = [] if isinstance(made, Numbers) else made.tokens
+        self.tokens = made.tokens if isinstance(made, Tokens | Words) else []
         outputs = 1 if self.task == "regress" else len(self.labels or self.tokens)
-        self._head = Head(document, tensors, self.level, outputs)
+        self._head = head_of(document, tensors, self.level, outputs)
         self._layers = [
             Running.of(layer, tensors, ("recurrent", k, "forward"), threads) for k, layer in enumerate(layers)
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elman import data
 from elman.cli import options
@@ -13,6 +13,9 @@ from elman.cli.sources import Reading
 from elman.cli.tasks.task import Chosen, Task
 from elman.data import is_made
 from elman.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from elman.data.long_text import LongText
 
 
 class LanguageModelTask(Task):
@@ -26,8 +29,8 @@ class LanguageModelTask(Task):
     held_part = "the last"
     makes_with = ("prompt", "length", "temperature", "top_k", "top_p", "seed")
 
-    def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> list[str]:
-        """The texts of the sources."""
+    def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> list[str] | LongText:
+        """The texts of the sources; those to learn from, where they are large, in pieces."""
         if not sources:
             raise OptionError(
                 "a text to learn from is missing; name one or more files: elman train language-model FILE..."
@@ -38,10 +41,12 @@ class LanguageModelTask(Task):
                     f"{source} is no text to learn a language from; made data is for "
                     "`elman train classify made:parity` and the like"
                 )
-        return [reading.text(source) for source in sources]
+        return reading.texts(sources) if part == "train" else [reading.text(source) for source in sources]
 
-    def size(self, train: list[str]) -> str:
-        """How many characters."""
+    def size(self, train: list[str] | LongText) -> str:
+        """How many characters, or bytes."""
+        if not isinstance(train, list):
+            return f"{train.size:,} bytes, read in pieces"
         return f"{sum(map(len, train)):,} characters"
 
     def reads(self, estimator: Any) -> str:
