@@ -134,7 +134,8 @@ def _png(
             if title not in own:
                 axes.set_visible(False)
                 continue
-            about = own[title].title if isinstance(own[title], charts.Unit) else title  # each model has units of its own
+            # Each model has units of its own.
+            about = own[title].title if isinstance(own[title], charts.Unit) else title
             axes.set_title(": ".join(filter(None, (name, about))), loc="left", fontsize=10, parse_math=False)
             axes.grid(alpha=0.25)
             axes.tick_params(labelbottom=True, labelleft=True, labelsize=8)
