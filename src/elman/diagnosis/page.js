@@ -97,7 +97,7 @@
   // Ticks of a logarithmic scale: powers of ten, so few that they can be read; below three decades 1, 2 and 5 of each; below
   // a third of one even steps.
   function powers(low, high) {
-    const every = Math.ceil((high - low) / 7), tens = range(Math.floor(high) - Math.ceil(low) + 3).map(i => Math.ceil(low) - 1 + i);
+    const every = [1, 2, 3, 5, 10, 20, 50, 100].find(n => n >= (high - low) / 7), tens = range(Math.floor(high) - Math.ceil(low) + 3).map(i => Math.ceil(low) - 1 + i);
     const all = high - low >= 2.7 ? tens.filter(v => v % every === 0) : high - low > 0.3 ? tens.flatMap(v => [v, v + Math.log10(2), v + Math.log10(5)]) : evenly(10 ** low, 10 ** high).map(Math.log10);
     return all.filter(v => v >= low && v <= high);
   }
