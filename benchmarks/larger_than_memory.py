@@ -32,7 +32,7 @@ COMMON: dict[str, Any] = {"hidden_size": 64, "max_seconds": 30, "epochs": 1, "se
 class Ready(Progress):
     """Notes when the first step begins."""
 
-    began = done = (time.perf_counter(), time.process_time())
+    began = done = (0.0, 0.0)
 
     def start(self, epochs: int) -> None:
         self.done = (time.perf_counter(), time.process_time())

@@ -456,6 +456,20 @@ def test_hostile_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         Stream(path)
 
 
+def test_hostile_sets_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    LabelSetModel(hidden_size=4, head_units=3, epochs=1).fit([[[1, 2], [3]]] * 9).save(tmp_path / "m")
+    header, _ = split((tmp_path / "m").read_bytes())
+    changes = [("options", "head_units", units) for units in (0, 2, 10**12, None, True, "3")]
+    changes += [("options", "head", "independent"), ("vocabularies", "labels", {"tokens": ["1", "2"]})]
+    changes += [("vocabularies", "labels", {"tokens": ["1", "2", "3", "4"]}), ("vocabularies", "labels", {})]
+    for part, name, value in changes:
+        document = json.loads(header["__metadata__"]["elman"])
+        document[part][name] = value
+        (tmp_path / "hostile").write_bytes(resealed((tmp_path / "m").read_bytes(), json.dumps(document)))
+        with pytest.raises(ModelFileError, match="cannot stream"):
+            Stream(tmp_path / "hostile")
+
+
 def test_hostile_scalings_are_refused_in_one_sentence(tmp_path: Path) -> None:
     series = [np.ones((4, 2)), np.zeros((4, 2))] * 6
     SequenceClassifier(bidirectional=False, hidden_size=4, epochs=1).fit(series, ["a", "b"] * 6).save(tmp_path / "m")

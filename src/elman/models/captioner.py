@@ -18,7 +18,7 @@ from elman.data.table import Table
 from elman.errors import DataError, OptionError
 from elman.models.captioner_network import CaptionerNetwork, grid
 from elman.models.decoder import Carried
-from elman.models.estimator import as_tensor, initial_embedding
+from elman.models.estimator import Lesson, as_tensor, initial_embedding
 from elman.models.inputs import MAX_STEPS, as_table, check_steps, listed, place
 from elman.models.large import scaling
 from elman.models.options import CaptionerOptions, documented
@@ -30,7 +30,6 @@ from elman.nn import Recurrent
 from elman.nn.attention import Memory
 from elman.runtime.document import Document
 from elman.training.caption_picture import Shown, draw_captions
-from elman.training.progress import Progress
 
 MEASURED = 2000
 """Inputs from which the channels' means and deviations are taken: more change nothing that could be seen."""
@@ -52,6 +51,9 @@ class Captioner(CaptionerOptions, Writer):
     Reads vectors of features (I,), from which the decoder begins; grids (P, I) or (h, w, I), which attention looks at;
     sequences (T, I), which recurrent layers read first; or pictures (h, w, 3) and clips (T, h, w, 3) of bytes, through
     a convolution that learns with the rest. A clip's frames become vectors, read as such.
+
+    fit: inputs X (arrays, or paths of PNG and JPEG files) and captions y (texts; y may hold lists of right ones, of
+    which each epoch draws one), a Table with both, or a Path: an .npz, or a list of paths and captions.
     """
 
     task: ClassVar[str] = "caption"
@@ -102,23 +104,7 @@ class Captioner(CaptionerOptions, Writer):
         return len(one) if self.view_.kind in RAGGED else int(np.prod(grid(self.view_)))
 
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        valid: Any = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> Captioner:
-        """Learn from inputs X (arrays, or paths of PNG and JPEG files) and captions y (texts; y may hold lists of right
-        ones, of which each epoch draws one), a Table with both, or a Path: an .npz, or a list of paths and captions.
-
-        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
-        """
-        self.check()
-        self.__dict__.pop("module_", None)
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         found, captions, where = self._pairs(X, y)
         self.view_ = find_view(found, self.reads)
         read, held = fitted(found, self.view_, where), None
@@ -148,8 +134,7 @@ class Captioner(CaptionerOptions, Writer):
         self.module_.to(self.device)
         data = [*read, *(one for own in written for one in own)]
         data += [] if held is None else [*held[0], *(one for own in held[2] for one in own)]
-        self._train(_Trainee(self, read, written, held), data, folder, resume, progress)
-        return self
+        return _Trainee(self, read, written, held), data
 
     def _build(self, encoder: Recurrent | None, decoder: Recurrent) -> None:
         looks = None  # at one vector there is nowhere to look

@@ -28,6 +28,9 @@ class SequenceClassifier(ClassifierOptions, SequenceEstimator):
 
     level "auto": numbers are series, texts of several words are read by words, others by characters. class_weight
     "balanced": inverse to the frequency.
+
+    fit: X and targets y (lists), a Table, or a Path with the columns `input` and `target`. A large file
+    (`elman.data.pieces.LARGE`) is never held whole: its numbers lie on disk meanwhile.
     """
 
     task: ClassVar[str] = "classify"

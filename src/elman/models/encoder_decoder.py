@@ -16,7 +16,7 @@ from elman.data.table import Table
 from elman.errors import DataError, OptionError
 from elman.models import decoding
 from elman.models.decoder import Carried
-from elman.models.estimator import as_tensor, initial_embedding
+from elman.models.estimator import Lesson, as_tensor, initial_embedding
 from elman.models.inputs import as_table, check_steps, listed, place
 from elman.models.options import TransducerOptions, documented
 from elman.models.restoring import recurrent_from
@@ -26,7 +26,6 @@ from elman.models.writer import MONITORS, Numbers, Output, Writer
 from elman.nn import Recurrent
 from elman.nn.attention import Memory
 from elman.runtime.document import Document
-from elman.training.progress import Progress
 
 
 class Alignment(NamedTuple):
@@ -44,6 +43,8 @@ class EncoderDecoder(TransducerOptions, Writer):
 
     Attention looks from the decoder's new state, with either score (Luong, Pham & Manning 2015), so that training
     runs over all steps at once; input feeding and scheduled sampling go step by step.
+
+    fit: sources X and targets y (texts; y may hold lists of right ones), a Table, or a Path.
     """
 
     task: ClassVar[str] = "transduce"
@@ -99,22 +100,7 @@ class EncoderDecoder(TransducerOptions, Writer):
         return [n for n, own in zip(read, written) for _ in own], [n for own in written for n in own]
 
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        valid: Any = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> EncoderDecoder:
-        """Learn from sources X and targets y (texts; y may hold lists of right ones), a Table, or a Path.
-
-        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
-        """
-        self.check()
-        self.__dict__.pop("module_", None)
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         sources, targets, where = self._pairs(X, y)
         held: tuple[list[str], list[list[str]], Table | str] | None = None
         if valid is not None:
@@ -127,10 +113,8 @@ class EncoderDecoder(TransducerOptions, Writer):
         self._begin(sources, [text for own in targets for text in own])
         read, written = self._numbered(sources, targets, where)
         self.ratio_ = sum(map(len, written)) / sum(map(len, read))
-        trainee = _Trainee(self, read, written, held)
         texts = [] if held is None else ["\n".join(held[0]), "\n".join("\t".join(own) for own in held[1])]
-        self._train(trainee, [*read, *written, *texts], folder, resume, progress)
-        return self
+        return _Trainee(self, read, written, held), [*read, *written, *texts]
 
     def _apart(self, sources: list[str]) -> tuple[list[int], list[int]]:
         """The pairs to learn from and those held out; a source that stands there several times is on one side."""

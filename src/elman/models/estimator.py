@@ -9,8 +9,9 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from elman.cells import TracedCell
 from elman.diagnosis import Probe
 from elman.errors import DataError, ElmanError, ModelFileError, OptionError, did_you_mean
 from elman.models import restoring
+from elman.models.large import room
 from elman.models.options import REGULARISERS, EstimatorOptions, fields
 from elman.nn import Recurrent
 from elman.nn.noise import Regularisers
@@ -31,6 +33,7 @@ from elman.training.loop import Trainee, fit
 from elman.training.options import Summary, TrainingOptions
 from elman.training.progress import Progress
 
+Lesson: TypeAlias = "tuple[Trainee, Iterable[np.ndarray | str]]"
 TRAINING = tuple(f.name for f in dataclasses.fields(TrainingOptions))
 
 
@@ -124,6 +127,33 @@ class Estimator(EstimatorOptions, ABC):
             )
 
     # -- training ------------------------------------------------------------------------------------------------------
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        valid: Any = None,
+        folder: Path | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn from X, and targets y where the task has any; what they may be, the class says.
+
+        valid: the same, (X, y) where there are two, that decides which weights are kept; default: `valid_fraction` of
+        the data. folder, resume, progress: see `elman.training.fit`.
+        """
+        self.check()
+        self.__dict__.pop("module_", None)
+        with ExitStack() as stack:
+            trainee, data = self._learn(X, y, valid, lambda: stack.enter_context(room(folder)))
+            self._train(trainee, data, folder, resume, progress)
+        return self
+
+    @abstractmethod
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
+        """Read the data and build `module_`: what the loop trains, and what the data are known by when a run is
+        resumed. place: makes a folder for what is too large for memory; it lasts as long as the training."""
+
     def _train(
         self,
         trainee: Trainee,

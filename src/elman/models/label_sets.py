@@ -16,7 +16,7 @@ from elman.data.label_sets import Roll, label_names, named_labels, rolls
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor
+from elman.models.estimator import Estimator, Lesson, as_tensor
 from elman.models.inputs import as_table, check_steps, fitting, listed
 from elman.models.options import LabelSetOptions, documented
 from elman.models.restoring import vocabulary_from
@@ -24,7 +24,6 @@ from elman.nn import Recurrent
 from elman.nn.label_sets import HEADS, make_head
 from elman.nn.recurrent import State
 from elman.runtime.document import Document
-from elman.training.progress import Progress
 
 LENGTH = "length"
 """The column of a table that says how many steps of an array count, where arrays are filled up to one length."""
@@ -53,6 +52,8 @@ class LabelSetModel(LabelSetOptions, Estimator):
 
     A sequence is a list of steps, each a list or set of labels (whole numbers or texts), or an array (T, K) of 0 and 1.
     Every step is predicted from those before it, the first one from nothing.
+
+    fit: sequences, a Table, or a Path with the column `input`.
     """
 
     task: ClassVar[str] = "label-sets"
@@ -89,20 +90,7 @@ class LabelSetModel(LabelSetOptions, Estimator):
         return found
 
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        X: Any,
-        y: object = None,
-        *,
-        valid: Any = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> LabelSetModel:
-        """Learn from sequences, a Table, or a Path with the column `input`; `valid`, of the same kind, decides which
-        weights are kept (default: a random `valid_fraction`). folder, resume, progress: see `elman.training.fit`."""
-        self.check()
-        self.__dict__.pop("module_", None)
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         pieces, where = self._pieces(X)
         if not pieces:
             raise DataError("there are no sequences")
@@ -122,8 +110,7 @@ class LabelSetModel(LabelSetOptions, Estimator):
         steps = np.concatenate(learn)
         self.module_.head.begin(torch.from_numpy((steps.sum(0) + 0.5) / (len(steps) + 1)).float())
         self.module_.to(self.device)
-        self._train(_Trainee(self, learn, held), [*learn, *held], folder, resume, progress)
-        return self
+        return _Trainee(self, learn, held), [*learn, *held]
 
     def _build(self, recurrent: Recurrent) -> None:
         self.module_ = LabelSetNetwork(recurrent, self.head, self.head_units, self.dropout)

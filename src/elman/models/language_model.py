@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,19 +18,17 @@ from elman.data.long_text import LongText
 from elman.data.store import FileArray, blocks
 from elman.data.vocabulary import check_level, detokenize, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor
+from elman.models.estimator import Estimator, Lesson, as_tensor
 from elman.models.inputs import fitting, listed
 from elman.models.language_network import LanguageNetwork
 from elman.models.language_text import LanguageText
 from elman.models.language_training import IGNORED, LanguageTrainee
-from elman.models.large import room
 from elman.models.options import RECIPES, documented, preset, with_recipes
 from elman.models.restoring import vocabulary_from
 from elman.models.sampling import check as check_sampling
 from elman.models.sampling import draw
 from elman.nn import Recurrent
 from elman.runtime.document import Document
-from elman.training.progress import Progress
 
 WINDOW = 256  # steps that are read at once where nothing is learnt
 MOST_LOGITS = 1 << 25  # logits that are held at once where nothing is learnt: 128 MiB
@@ -44,6 +41,9 @@ class LanguageModel(LanguageText, Estimator):
     """Predicts the next token of a text (Mikolov et al. 2010; Graves 2013).
 
     While it learns, the state is carried from window to window (Williams & Peng 1990).
+
+    fit: a text, a list of texts, a Path or a LongText, whose last `valid_fraction` is held out. A large file
+    (`elman.data.long_text.LARGE`) is never held whole: its numbers lie on disk meanwhile.
     """
 
     task: ClassVar[str] = "language-model"
@@ -74,39 +74,23 @@ class LanguageModel(LanguageText, Estimator):
         return super().set_params(**{**preset(options.get("recipe")), **options})
 
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        text: str | Sequence[str] | Path | LongText,
-        y: object = None,
-        *,
-        valid: str | Sequence[str] | Path | None = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> LanguageModel:
-        """Learn from a text, a list of texts, a Path or a LongText; `valid` decides which weights are kept (default:
-        the last `valid_fraction` of the text is held out). folder, resume, progress: see `elman.training.fit`.
-        A large file (`elman.data.long_text.LARGE`) is never held whole: its numbers lie on disk, beside `folder`."""
-        self.check()
-        self.__dict__.pop("module_", None)
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         given = None if valid is None else self._filled(valid, "for validation")
-        if isinstance(text, Path):
-            text = LongText.of([text]) or text
-        with ExitStack() as stack:
-            stream: np.ndarray | FileArray
-            if isinstance(text, LongText):
-                stream, held_out = self._from_long(text, given, stack.enter_context(room(folder)))
-            else:
-                stream, held_out = self._from_memory(text, given)
-            with self._seeded():
-                self.module_ = self._network().to(self.device)
-            held = self._encode(held_out)
-            trainee = LanguageTrainee(
-                self, self.module_, stream, self.vocabulary_.start_index,
-                lambda: self._figures(held, self._characters(held_out)) if len(held) > 1 else {},
-            )  # fmt: skip
-            self._train(trainee, chain(blocks(stream), [held]), folder, resume, progress)
-        return self
+        if isinstance(X, Path):
+            X = LongText.of([X]) or X
+        stream: np.ndarray | FileArray
+        if isinstance(X, LongText):
+            stream, held_out = self._from_long(X, given, place())
+        else:
+            stream, held_out = self._from_memory(X, given)
+        with self._seeded():
+            self.module_ = self._network().to(self.device)
+        held = self._encode(held_out)
+        trainee = LanguageTrainee(
+            self, self.module_, stream, self.vocabulary_.start_index,
+            lambda: self._figures(held, self._characters(held_out)) if len(held) > 1 else {},
+        )  # fmt: skip
+        return trainee, chain(blocks(stream), [held])
 
     def _network(self) -> LanguageNetwork:
         embedding = self.embedding_size or (64 if self.level == "char" and not self.tied else self.hidden_size)

@@ -22,7 +22,11 @@ FLOAT32 = float(np.finfo(np.float32).max)
 @documented
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
 class SequenceRegressor(RegressorOptions, SequenceEstimator):
-    """One number for a whole sequence, by squared error. The numbers' mean and deviation are kept in the model."""
+    """One number for a whole sequence, by squared error. The numbers' mean and deviation are kept in the model.
+
+    fit: X and targets y (lists), a Table, or a Path with the columns `input` and `target`. A large file
+    (`elman.data.pieces.LARGE`) is never held whole: its numbers lie on disk meanwhile.
+    """
 
     task: ClassVar[str] = "regress"
     targets, unit, monitor, maximize = "numbers", "values", "mse", False

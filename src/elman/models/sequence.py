@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,16 +21,15 @@ from elman.data.store import Store
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.estimator import Estimator, as_tensor, set_vectors
+from elman.models.estimator import Estimator, Lesson, as_tensor, set_vectors
 from elman.models.inputs import MAX_STEPS, as_table, check_steps, fitting, listed, missing, place
-from elman.models.large import Large, room, scaling
+from elman.models.large import Large, scaling
 from elman.models.options import SequenceOptions
 from elman.models.restoring import scaling_from, vocabulary_from
 from elman.models.sequence_network import SequenceNetwork
 from elman.nn import Recurrent
 from elman.nn.head import POOLINGS
 from elman.runtime.document import Document
-from elman.training.progress import Progress
 
 LEVELS = ("auto", "char", "word", "space", "series")
 Rows = Sequence[np.ndarray]
@@ -165,33 +163,14 @@ class SequenceEstimator(SequenceOptions, Estimator):
         return self.module_.recurrent.input_size if self.vocabulary_ is None else None
 
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        valid: Any = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Learn from X and targets y (lists), a Table, or a Path with the columns `input` and `target`.
-
-        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
-        A large file (`elman.data.pieces.LARGE`) is never held whole: its numbers lie on disk, beside `folder`.
-        """
-        self.check()
-        self.__dict__.pop("module_", None)
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         if isinstance(X, Path) and y is None and is_large(X):
             X = Pieces(X)
-        with ExitStack() as stack:
-            if isinstance(X, Pieces):
-                rows, numbers, held, held_numbers = self._from_pieces(X, valid, stack.enter_context(room(folder)))
-            else:
-                rows, numbers, held, held_numbers = self._from_memory(X, y, valid)
-            trainee = _Trainee(self, rows, numbers, held, held_numbers)
-            self._train(trainee, chain(rows, held, (numbers, held_numbers)), folder, resume, progress)
-        return self
+        if isinstance(X, Pieces):
+            rows, numbers, held, held_numbers = self._from_pieces(X, valid, place())
+        else:
+            rows, numbers, held, held_numbers = self._from_memory(X, y, valid)
+        return _Trainee(self, rows, numbers, held, held_numbers), chain(rows, held, (numbers, held_numbers))
 
     def _from_memory(self, X: Any, y: Any, valid: Any) -> tuple[Rows, np.ndarray, Rows, np.ndarray]:
         """What to learn from and what is held out, as numbers; the network is then made."""

@@ -19,7 +19,7 @@ from elman.data.embeddings import read_embeddings
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError
-from elman.models.estimator import Estimator, as_tensor, set_vectors
+from elman.models.estimator import Estimator, Lesson, as_tensor, set_vectors
 from elman.models.inputs import MAX_STEPS, as_table, fitting, known, place
 from elman.models.options import TaggerOptions, documented
 from elman.models.restoring import recurrent_from, vocabulary_from
@@ -31,7 +31,6 @@ from elman.nn.loss import Reduction, cross_entropy
 from elman.runtime.document import Document
 from elman.runtime.inputs import shape, spelled
 from elman.training.metrics import accuracy, span_f1
-from elman.training.progress import Progress
 
 MOST_BEST = 1000
 """Sequences of tags that may be asked for of one sentence: their number costs memory."""
@@ -46,6 +45,8 @@ class SequenceTagger(TaggerOptions, Estimator):
 
     A word enters as its embedding and as the last states of a bidirectional network over its letters, so that an
     unknown word is read by its spelling.
+
+    fit: sentences X (lists of words) and y (lists of tags), a Table, or a Path with such columns.
     """
 
     task: ClassVar[str] = "tag"
@@ -87,22 +88,7 @@ class SequenceTagger(TaggerOptions, Estimator):
         return [self.tags_.encode(own) for own in tags]
 
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        valid: Any = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> SequenceTagger:
-        """Learn from sentences X (lists of words) and y (lists of tags), a Table, or a Path with such columns.
-
-        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
-        """
-        self.check()
-        self.__dict__.pop("module_", None)
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         sentences, tags, where = self._pairs(X, y)
         self.tags_ = Vocabulary.build(tags, unknown=None)
         sentences, numbers = with_words(sentences, self._numbers(tags, where))
@@ -118,9 +104,7 @@ class SequenceTagger(TaggerOptions, Estimator):
             sentences, numbers = [sentences[i] for i in kept], [numbers[i] for i in kept]
         self._begin(sentences)
         data = ["\n".join("\t".join(words) for words in part) for part in (sentences, held)]
-        trainee = _Trainee(self, sentences, numbers, held, held_numbers)
-        self._train(trainee, [*data, *numbers, *held_numbers], folder, resume, progress)
-        return self
+        return _Trainee(self, sentences, numbers, held, held_numbers), [*data, *numbers, *held_numbers]
 
     def _begin(self, sentences: Sentences) -> None:
         """The vocabularies of the sentences to learn from, and a new network for them."""

@@ -18,7 +18,7 @@ from elman.data.batching import length_batches, pad, random, split
 from elman.data.vocabulary import Vocabulary, check_level
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models import ctc
-from elman.models.estimator import Estimator, as_tensor, initial_linear
+from elman.models.estimator import Estimator, Lesson, as_tensor, initial_linear
 from elman.models.fusion import LanguageScorer
 from elman.models.inputs import fitting
 from elman.models.language_model import LanguageModel
@@ -31,7 +31,6 @@ from elman.nn import Head, Recurrent
 from elman.runtime.document import Document
 from elman.runtime.features import NORMALISATIONS, Features, log_mel
 from elman.training.metrics import error_rate
-from elman.training.progress import Progress
 from elman.training.transcript_picture import transcript_picture
 
 MAX_FRAMES = 1 << 17
@@ -71,6 +70,9 @@ class Transcriber(TranscriberOptions, Estimator):
     """What is said in a sound (Graves, Fernández, Gomez & Schmidhuber 2006; Graves & Jaitly 2014).
 
     Learns from whole sounds and their transcripts: which part of a sound is which letter it finds out by itself.
+
+    fit: sounds X (paths, or arrays of samples) and transcripts y, a Table with both, or a Path: of a list (.tsv, .csv,
+    .jsonl) or of a folder with a.txt beside a.wav.
     """
 
     task: ClassVar[str] = "transcribe"
@@ -93,23 +95,7 @@ class Transcriber(TranscriberOptions, Estimator):
         return Features(rate, self.mels, self.window_ms, self.hop_ms, self.deltas, self.stack)
 
     # -- learning ------------------------------------------------------------------------------------------------------
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        valid: Any = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> Transcriber:
-        """Learn from sounds X (paths, or arrays of samples) and transcripts y, a Table with both, or a Path: of a list
-        (.tsv, .csv, .jsonl) or of a folder with a.txt beside a.wav.
-
-        valid: (X, y), a Table or a Path that decides which weights are kept; default: a random `valid_fraction`.
-        """
-        self.check()
-        self.__dict__.pop("module_", None)
+    def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         learn, held = read_speech(self, X, y, self.rate), None
         self.rate_ = learn.sounds.rate
         self.vocabulary_ = Vocabulary.build(learn.tokens, unknown=None)
@@ -130,8 +116,7 @@ class Transcriber(TranscriberOptions, Estimator):
         self._scale(learn.sounds)
         self.module_.to(self.device)
         data = [part for one in (learn, held) if one for part in (*one.sounds.identity(), *one.numbers)]
-        self._train(_Trainee(self, learn, held), data, folder, resume, progress)
-        return self
+        return _Trainee(self, learn, held), data
 
     def _speech(self, data: Any, texts: Any) -> Speech:
         """Sounds and transcripts for the model that there is."""

@@ -91,7 +91,9 @@ class Tokens:
 class Sets:
     """A step is a set of labels, or an array (K,) of 0 and 1."""
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], size: int) -> None:
+        if len(labels) != size:
+            raise ModelFileError(f"the layers read {size} labels, and {len(labels)} are named")
         self._places = {label: place for place, label in enumerate(labels)}
 
     def read(self, x: Any, row: Floats) -> None:
@@ -157,7 +159,7 @@ def input_of(
 ) -> Numbers | Sets | Tokens | Words:
     """What the model's first layer of `size` inputs reads."""
     if level == "sets":
-        return Sets(claims.tokens(document, "labels"))
+        return Sets(claims.tokens(document, "labels"), size)
     if level == "series":
         return Numbers(document, size)
     lower = document.options.get("lower") is True
