@@ -1,4 +1,4 @@
-"""The course keeps its word: every page is what its script says and prints today, its pictures are those that it draws."""
+"""The course keeps its word: every page and picture is what its script says, prints and draws today."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def unit(number: str) -> float:
 
 
 def alike(page: str, fresh: str) -> bool:
-    """The same prose and code; what is printed too, but for numbers that another processor's rounding may change: within
-    5 %, or two in the last digit."""
+    """The same prose and code; what is printed too, but for what another processor's rounding may change:
+    numbers within 5 %, or two in the last digit."""
     one, other = (re.split(r"(^```text\n.*?^```$)", text, flags=re.DOTALL | re.MULTILINE) for text in (page, fresh))
     if one[::2] != other[::2] or len(one) != len(other):
         return False
@@ -60,7 +60,14 @@ def test_a_change_is_seen() -> None:
     page = "Prose, 3.\n\n```python\nx = 1.5\n```\n\n```text\nloss 1.234e-05, 12 steps\n```\n"
     assert alike(page, page)
     assert alike(page, page.replace("1.234e-05", "1.236e-05"))
-    for before, after in (("Prose", "Prosa"), ("3", "4"), ("1.5", "1.51"), ("1.234", "1.534"), ("12", "19"), ("loss", "gain")):
+    for before, after in (
+        ("Prose", "Prosa"),
+        ("3", "4"),
+        ("1.5", "1.51"),
+        ("1.234", "1.534"),
+        ("12", "19"),
+        ("loss", "gain"),
+    ):
         assert not alike(page, page.replace(before, after)), before
 
 
@@ -93,6 +100,8 @@ def test_the_course_is_linked_and_leads_on() -> None:
         links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")) if ":" not in link]
         assert [link for link in links if not (COURSE / link.split("#")[0]).exists()] == [], page.name
     pictures = {path.name for path in (COURSE / "pictures").iterdir()}
-    assert pictures == {name for page in COURSE.glob("*.md") for name in re.findall(r"pictures/([\w-]+\.png)", page.read_text("utf-8"))}
+    assert pictures == {
+        name for page in COURSE.glob("*.md") for name in re.findall(r"pictures/([\w-]+\.png)", page.read_text("utf-8"))
+    }
     for page in (ROOT / "README.md", ROOT / "docs" / "index.md"):
         assert "learn/README.md" in page.read_text(encoding="utf-8")

@@ -1,13 +1,15 @@
 """
 # What a recurrence is
 
-A feed-forward network maps an input to an output and keeps nothing. A recurrent network has a *state*: a vector h of H numbers that each
-step reads and writes. At step t it sees the input x_t, of I numbers, and its own state of the step before:
+A feed-forward network maps an input to an output and keeps nothing. A recurrent network has a *state*: a vector h of
+H numbers that each step reads and writes. At step t it sees the input x_t, of I numbers, and its own state of the
+step before:
 
     h_t = tanh(W_x·x_t + W_h·h_{t−1} + b)
 
-This is the simple recurrent network of Elman (1990). W_x is an H by I matrix, W_h the *recurrent matrix*, H by H, and b has H numbers.
-They are the same at every step. So one set of weights takes sequences of any length, and h_t is a function of everything up to step t.
+This is the simple recurrent network of Elman (1990). W_x is an H by I matrix, W_h the *recurrent matrix*, H by H, and
+b has H numbers. They are the same at every step. So one set of weights takes sequences of any length, and h_t is a
+function of everything up to step t.
 
 In numpy it is a loop of one line:
 """
@@ -31,9 +33,9 @@ def recurrence(W_x, W_h, b, x, h):
 
 
 """
-elman's layer for this is `Recurrent("rnn", I, H)`. "rnn" names a cell: the equations of one step. It writes both matrices as one,
-W·[x, h] = W_x·x + W_h·h, so that the first I columns of its weight are W_x and the others W_h. Arrays are *time-major*: (T, B, I) holds T steps of B
-sequences side by side.
+elman's layer for this is `Recurrent("rnn", I, H)`. "rnn" names a cell: the equations of one step. It writes both
+matrices as one, W·[x, h] = W_x·x + W_h·h, so that the first I columns of its weight are W_x and the others W_h.
+Arrays are *time-major*: (T, B, I) holds T steps of B sequences side by side.
 """
 
 torch.manual_seed(1)
@@ -53,8 +55,8 @@ assert np.allclose(by_hand, output[:, 0].detach().numpy(), rtol=1e-12)
 """
 ## The state is all that is left of the past
 
-What comes next depends on the past through h alone. Two halves of a sequence, with the state carried over, give what the whole gives; and two
-pasts that lead to the same state cannot be told apart any more.
+What comes next depends on the past through h alone. Two halves of a sequence, with the state carried over, give what
+the whole gives; and two pasts that lead to the same state cannot be told apart any more.
 """
 
 first, between = layer(x[:2])
@@ -72,8 +74,9 @@ assert not torch.allclose(backwards[-1], output[-1], atol=0.1)
 """
 ## One unit, without tanh
 
-The simplest recurrence has one unit and no squashing: h_t = w·h_{t−1} + x_t. Let x be 1 at step 0 and 0 afterwards. Then h_t = wᵗ, and w alone
-says how long the 1 is remembered: w < 1 forgets it step by step, w = 1 keeps it for ever, w > 1 lets it grow without end.
+The simplest recurrence has one unit and no squashing: h_t = w·h_{t−1} + x_t. Let x be 1 at step 0 and 0 afterwards.
+Then h_t = wᵗ, and w alone says how long the 1 is remembered: w < 1 forgets it step by step, w = 1 keeps it for ever,
+w > 1 lets it grow without end.
 """
 
 STEPS = 60
@@ -96,7 +99,7 @@ The same powers will come back in the gradient: page [4](04_vanishing.md) is abo
 figure, (axes,) = panels()
 curves(
     axes, np.arange(STEPS), responses, log=True,
-    title="h_t = w·h_{t−1} + x_t after a single 1", xlabel="step t", ylabel="state h_t (log scale)",
+    title="$h_t = w h_{t-1} + x_t$ after a single 1", xlabel="step t", ylabel="state $h_t$ (log scale)",
 )  # fmt: skip
 axes.set_ylim(1e-6, 100)
 save(figure, "recurrence")

@@ -1,10 +1,11 @@
 """
 # Backpropagation through time, by hand
 
-Three steps, two hidden units, one input, every number. First in numpy, then the same numbers from torch's autograd, from elman's own kernel, and by nudging
-each weight.
+Three steps, two hidden units, one input, every number. First in numpy, then the same numbers from torch's autograd,
+from elman's own kernel, and by nudging each weight.
 
-The network reads x_t, keeps h_t, and says y_t = v·h_t at each step. The target is d_t, the loss half the squared error, summed over the steps:
+The network reads x_t, keeps h_t, and says y_t = v·h_t at each step. The target is d_t, the loss half the squared
+error, summed over the steps:
 
     a_t = W_x·x_t + W_h·h_{t−1} + b        h_t = tanh(a_t)
     y_t = v·h_t                            L = Σ_t ½·(y_t − d_t)²
@@ -56,8 +57,8 @@ print(f"loss {L:.6f}")
 """
 ## Backward
 
-We go from the last step to the first. Let δ_t be ∂L/∂a_t. The state h_t acts on the loss in two ways: through the output y_t of its own step, and through a_{t+1}, if
-there is a next step. Both arrive, added:
+We go from the last step to the first. Let δ_t be ∂L/∂a_t. The state h_t acts on the loss in two ways: through the
+output y_t of its own step, and through a_{t+1}, if there is a next step. Both arrive, added:
 
     ∂L/∂h_t = v·(y_t − d_t) + W_hᵀ·δ_{t+1}
 
@@ -75,7 +76,8 @@ for t in reversed(range(T)):
     here, later = v * error[t], W_h.T @ delta[t + 1]
     dh[t] = here + later
     delta[t] = (1 - h[t] ** 2) * dh[t]
-    shares[t] = {"W_x": np.outer(delta[t], x[t]), "W_h": np.outer(delta[t], h[t - 1]), "b": delta[t], "v": error[t] * h[t]}
+    shares[t] = {"W_x": np.outer(delta[t], x[t]), "W_h": np.outer(delta[t], h[t - 1])}
+    shares[t] |= {"b": delta[t], "v": error[t] * h[t]}
     print(f"step {t}")
     show("from y", here), show("from later", later), show("∂L/∂h", dh[t])
     show("1 − h²", 1 - h[t] ** 2), show("δ", delta[t])
@@ -87,8 +89,9 @@ for name, value in gradient.items():
     show(f"∂L/∂{name}", value)
 
 """
-At step 0 the share of W_h is 0: there was no state to multiply. Note the product that forms on the way back. The error of step 2 reaches step 0 through
-W_hᵀ·diag(1 − h_2²)·..., once for each step between. That product is what vanishes or explodes.
+At step 0 the share of W_h is 0: there was no state to multiply. Note the product that forms on the way back. The
+error of step 2 reaches step 0 through W_hᵀ·diag(1 − h_2²)·..., once for each step between. That product is what
+vanishes or explodes.
 
 ## The same by nudging
 
@@ -116,7 +119,8 @@ for name, value in values.items():
 """
 ## The same by autograd
 
-torch's autograd does what we did: it remembers each operation and goes back through them. `retain_grad` makes it keep the gradients of the values in between as well.
+torch's autograd does what we did: it remembers each operation and goes back through them. `retain_grad` makes it keep
+the gradients of the values in between as well.
 """
 
 tensors = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
@@ -137,14 +141,15 @@ for name, tensor in tensors.items():
 """
 ## The same on elman's kernel
 
-elman does not record operations. It derives the backward step of a cell from its equations once, as a program, and compiles it. This is that program for "rnn":
+elman does not record operations. It derives the backward step of a cell from its equations once, as a program, and
+compiles it. This is that program for "rnn":
 """
 
 print(as_text(adjoint(rnn.program).program))
 
 """
-`grad_new_h` is ∂L/∂h_t, `new_h` is h_t, `grad_map_h` is our δ_t, and `grad_h` is what goes on to the step before: W_hᵀ·δ_t, our "from later". The
-shares are summed as large products over all steps at once.
+`grad_new_h` is ∂L/∂h_t, `new_h` is h_t, `grad_map_h` is our δ_t, and `grad_h` is what goes on to the step before:
+W_hᵀ·δ_t, our "from later". The shares are summed as large products over all steps at once.
 """
 
 layer = Recurrent("rnn", input_size=1, hidden_size=H, backend="native", dtype=torch.float64)

@@ -1,11 +1,13 @@
 """
 # Gates, one by one
 
-What does each gate do? Here are cells of one unit with weights set by hand, so that each gate obeys a mark in the input. Nothing is learned on this page.
+What does each gate do? Here are cells of one unit with weights set by hand, so that each gate obeys a mark in the
+input. Nothing is learned on this page.
 
 ## Input, forget and output gate
 
-The input has four numbers a step: a value, and three marks (0 or 1) that say *write*, *forget* and *read*. A weight of 20 and a bias of ∓10 make a gate that is open (σ(10) ≈ 1) or closed (σ(−10) ≈ 0).
+The input has four numbers a step: a value, and three marks (0 or 1) that say *write*, *forget* and *read*. A weight
+of 20 and a bias of ∓10 make a gate that is open (σ(10) ≈ 1) or closed (σ(−10) ≈ 0).
 """
 
 import numpy as np
@@ -43,8 +45,10 @@ for t in range(STEPS):
     print(f"{row}  {seen['c'][t]:+.3f}  {seen['h'][t]:+.3f}  {marks}".rstrip())
 
 """
-- **Write** (step 2): the input gate lets tanh(0.9) = 0.716 into the cell. At every other step it is closed, and the values pass by.
-- **Hold** (steps 3 to 7): forget gate open, input gate closed: c stays as it is. An open forget gate *keeps*; the name is the wrong way round.
+- **Write** (step 2): the input gate lets tanh(0.9) = 0.716 into the cell. At every other step it is closed, and the
+  values pass by.
+- **Hold** (steps 3 to 7): forget gate open, input gate closed: c stays as it is. An open forget gate *keeps*; the
+  name is the wrong way round.
 - **Read** (step 6): the output gate shows tanh(c). Before, h was 0: what is stored is not seen.
 - **Forget** (step 8): the forget gate closes for one step and the cell is empty; reading at step 10 gives 0.
 - Then the same with another value.
@@ -59,8 +63,9 @@ assert np.isclose(seen["h"][16], np.tanh(second), atol=1e-3)
 """
 ## Without a forget gate
 
-The LSTM of 1997, with the same weights otherwise, has no way to empty its cell. The second value is added to the first. In a stream without end the sum grows until
-tanh is at its end, where its slope is nothing: the cell then says the same for ever and learns no more. That is why Gers et al. (2000) added the gate.
+The LSTM of 1997, with the same weights otherwise, has no way to empty its cell. The second value is added to the
+first. In a stream without end the sum grows until tanh is at its end, where its slope is nothing: the cell then says
+the same for ever and learns no more. That is why Gers et al. (2000) added the gate.
 """
 
 old = Recurrent("lstm_1997", 4, 1, dtype=torch.float64)
@@ -78,8 +83,9 @@ assert 1 - np.tanh(content) ** 2 < 1e-12
 """
 ## Peepholes
 
-The gates of an LSTM see x and h. While the output gate is closed h is 0, so the gates cannot know what the cell holds. *Peepholes* (Gers & Schmidhuber 2000) are a weight for each unit
-from the cell to its own gates. With them a cell can count: it adds 0.1 at each step, and its output gate opens by itself once c is beyond 1.
+The gates of an LSTM see x and h. While the output gate is closed h is 0, so the gates cannot know what the cell
+holds. *Peepholes* (Gers & Schmidhuber 2000) are a weight for each unit from the cell to its own gates. With them a
+cell can count: it adds 0.1 at each step, and its output gate opens by itself once c is beyond 1.
 """
 
 empty = torch.zeros(20, 1, 1, dtype=torch.float64)
@@ -87,8 +93,8 @@ counters = {}
 for label, peephole in (("with peephole", 40.0), ("without", 0.0)):
     counter = Recurrent("lstm_peephole", 1, 1, dtype=torch.float64)
     set_weights(
-        counter, weight_i=0.0, weight_f=0.0, weight_g=0.0, weight_o=0.0, bias_i=40.0, bias_f=40.0, bias_g=np.arctanh(0.1),
-        bias_o=-42.0, p_i=0.0, p_f=0.0, p_o=peephole,
+        counter, weight_i=0.0, weight_f=0.0, weight_g=0.0, weight_o=0.0, bias_i=40.0, bias_f=40.0,
+        bias_g=np.arctanh(0.1), bias_o=-42.0, p_i=0.0, p_f=0.0, p_o=peephole,
     )  # fmt: skip
     counters[label] = counter(empty)[0][:, 0, 0].detach().numpy()
     print(f"{label:13}: h at steps 8 to 12:", *(f"{h:.3f}" for h in counters[label][8:13]))
@@ -99,8 +105,10 @@ assert np.abs(counters["without"]).max() < 1e-6
 """
 ## The GRU
 
-The gated recurrent unit (Cho et al. 2014) has no cell beside h and no output gate. One *update gate* u does both: it mixes the old state with the new *candidate* n, h_t = u ∘ n + (1 − u) ∘ h_{t−1}. What comes
-in takes the place of what was there. The *reset gate* r decides how much of the old state the candidate sees. With r = 1 the candidate goes on from the state; with r = 0 it begins afresh.
+The gated recurrent unit (Cho et al. 2014) has no cell beside h and no output gate. One *update gate* u does both: it
+mixes the old state with the new *candidate* n, h_t = u ∘ n + (1 − u) ∘ h_{t−1}. What comes in takes the place of what
+was there. The *reset gate* r decides how much of the old state the candidate sees. With r = 1 the candidate goes on
+from the state; with r = 0 it begins afresh.
 """
 
 UPDATE, RESET = 1, 2
@@ -121,7 +129,8 @@ for reset in (0.0, 1.0):
     assert np.isclose(h[7], expected, atol=1e-2)
 
 """
-Libraries differ in two ways. Some call 1 − u the update gate (torch and elman's `gru` have z, which *keeps*), and some reset after the recurrent matrix instead of before it. elman has both orders.
+Libraries differ in two ways. Some call 1 − u the update gate (torch and elman's `gru` have z, which *keeps*), and
+some reset after the recurrent matrix instead of before it. elman has both orders.
 
 ## Side by side
 """
@@ -130,7 +139,8 @@ names = ("rnn", "lstm_1997", "lstm", "lstm_peephole", "gru_reset_before", "gru",
 print(table(128, 128, cells=[CATALOGUE[name] for name in names]))
 
 """
-All their equations stand in [cells.md](../cells.md), and a cell of your own is a few lines of the same kind: [cell-language.md](../cell-language.md).
+All their equations stand in [cells.md](../cells.md), and a cell of your own is a few lines of the same kind:
+[cell-language.md](../cell-language.md).
 
 ![Gates, cell and output of the LSTM above, step by step](pictures/gates.png)
 """
@@ -138,7 +148,7 @@ All their equations stand in [cells.md](../cells.md), and a cell of your own is 
 figure, (left, right) = panels(2)
 steps = np.arange(STEPS)
 gates = {"input gate i": seen["i"] + 4, "forget gate f": seen["f"] + 2, "output gate o": seen["o"]}
-curves(left, steps, gates, title="Gates, each from 0 to 1", xlabel="step t", ylabel="")
+curves(left, steps, gates, title="Gates, each from 0 to 1", xlabel="step t", ylabel="value of the gate")
 left.set_yticks([0, 1, 2, 3, 4, 5], ["0", "o 1", "0", "f 1", "0", "i 1"])
 left.get_legend().remove()
 curves(

@@ -1,8 +1,10 @@
 """
 # Truncated backpropagation, and what it cannot learn
 
-A text has a million characters, a sensor never stops. Nobody backpropagates through all of it. *Truncated* backpropagation through time (Williams & Peng 1990) cuts the sequence into windows of k steps. The state is
-carried from one window to the next, so the forward pass sees no cut. The gradient stops at the border of the window: the state that comes in counts as a constant (`detach`).
+A text has a million characters, a sensor never stops. Nobody backpropagates through all of it. *Truncated*
+backpropagation through time (Williams & Peng 1990) cuts the sequence into windows of k steps. The state is carried
+from one window to the next, so the forward pass sees no cut. The gradient stops at the border of the window: the
+state that comes in counts as a constant (`detach`).
 """
 
 import torch
@@ -30,10 +32,13 @@ for label, output in (("whole", whole[-1]), ("in windows", window[-1])):
 """
 ## A task with a known delay
 
-The input is a stream of random bits. At each step the network has to say the bit of 4 steps ago. Nothing but memory can do this: the bits are independent, and guessing is right half of the time.
+The input is a stream of random bits. At each step the network has to say the bit of 4 steps ago. Nothing but memory
+can do this: the bits are independent, and guessing is right half of the time.
 
-A window of k steps has k − 4 steps whose answer stands in the same window. With k = 4 there are none: every answer came in before the cut. The state still holds traces of it, but no gradient ever says that these
-traces are worth keeping. With k = 5 one step in five has its answer in the window, and from it the network can learn what it then does everywhere, for it has the same weights at each step.
+A window of k steps has k − 4 steps whose answer stands in the same window. With k = 4 there are none: every answer
+came in before the cut. The state still holds traces of it, but no gradient ever says that these traces are worth
+keeping. With k = 5 one step in five has its answer in the window, and from it the network can learn what it then does
+everywhere, for it has the same weights at each step.
 """
 
 DELAY, UPDATES, BATCH = 4, 500, 32
@@ -59,7 +64,7 @@ def learn(window):
     return sum(right[-100:]) / 100
 
 
-windows = (1, 2, 3, 4, 5, 6, 8, 12, 16)
+windows = (2, 3, 4, 5, 6, 8, 12, 16)
 accuracy = {window: learn(window) for window in windows}
 for window in windows:
     print(f"windows of {window:2} steps: {accuracy[window]:.0%} right")
@@ -87,8 +92,9 @@ save(figure, "truncation")
 """
 ## How long should a window be?
 
-As long as the dependencies that you want to *learn*. What the network *uses* may reach further, since the state is carried, but only by luck. If the memory that `elman.diagnose` measures is longer than the window,
-the training cuts gradients that still had something to say, and the verdict says so:
+As long as the dependencies that you want to *learn*. What the network *uses* may reach further, since the state is
+carried, but only by luck. If the memory that `elman.diagnose` measures is longer than the window, the training cuts
+gradients that still had something to say, and the verdict says so:
 """
 
 keeper = Recurrent("carousel", 1, 8)
@@ -97,5 +103,6 @@ report = elman.diagnose(keeper, torch.randn(100, 2, 1), training={"bptt": 35})
 print(verdict.sentence, "\n    ->", verdict.advice)
 
 """
-The window is the option `bptt` of [language models](../language-model.md); other tasks backpropagate through whole sequences, unless you cut them.
+The window is the option `bptt` of [language models](../language-model.md); other tasks backpropagate through whole
+sequences, unless you cut them.
 """

@@ -1,7 +1,8 @@
 """
 # Teacher forcing
 
-Some networks read their own answers. In Jordan's network (1986) the recurrence is from the output, not from the hidden units. A decoder that writes a sentence reads the word that it wrote before.
+Some networks read their own answers. In Jordan's network (1986) the recurrence is from the output, not from the
+hidden units. A decoder that writes a sentence reads the word that it wrote before.
 """
 
 import torch
@@ -15,10 +16,12 @@ from elman.nn import Recurrent, teacher_forced
 print(as_text(jordan.program))
 
 """
-In training the right answers are known. *Teacher forcing* (Williams & Zipser 1989) gives the network the right answer of the step before, in place of its own. Two things follow.
+In training the right answers are known. *Teacher forcing* (Williams & Zipser 1989) gives the network the right answer
+of the step before, in place of its own. Two things follow.
 
-**The steps are independent.** Each one needs x_t and the right y_{t−1}, both there from the beginning. `elman.nn.teacher_forced` runs all T steps at once, as a batch, and the gradient goes through no time at all:
-nothing can vanish or explode. The result is that of the steps one after the other:
+**The steps are independent.** Each one needs x_t and the right y_{t−1}, both there from the beginning.
+`elman.nn.teacher_forced` runs all T steps at once, as a batch, and the gradient goes through no time at all: nothing
+can vanish or explode. The result is that of the steps one after the other:
 """
 
 torch.manual_seed(10)
@@ -36,8 +39,9 @@ assert reached[20] > 0
 assert (reached[:20] == 0).all()
 
 """
-**The network is judged by one step at a time.** That makes learning easy. Here it learns to go round a circle: the state is a point, and the next point is 0.3 radians further on. We train one network forced and one *free*, which reads
-its own outputs over all 200 steps. Both begin with the same weights and have 100 updates.
+**The network is judged by one step at a time.** That makes learning easy. Here it learns to go round a circle: the
+state is a point, and the next point is 0.3 radians further on. We train one network forced and one *free*, which
+reads its own outputs over all 200 steps. Both begin with the same weights and have 100 updates.
 """
 
 STEPS, UPDATES = 200, 100
@@ -89,8 +93,10 @@ The free network is lost: its early points are wrong, so that the later ones hav
 
 ## Exposure
 
-But look at the other two rows. In use nobody tells the right answer; the network reads what it said itself. Forced, every step begins at a right point, and the error is small and always the same. Run free, each step begins where the last one
-ended, and errors add up. The network was never *exposed* to its own errors and has not learned to put them right.
+But look at the other two rows. In use nobody tells the right answer; the network reads what it said itself. Forced,
+every step begins at a right point, and the error is small and always the same. Run free, each step begins where the
+last one ended, and errors add up. The network was never *exposed* to its own errors and has not learned to put them
+right.
 """
 
 taught_free, taught_forced = errors["trained forced, run free"], errors["trained forced, run forced"]
@@ -99,17 +105,20 @@ assert taught_forced[-20:].mean() < 3 * taught_forced[:20].mean()
 assert root["trained forced, run free"] > 4 * root["trained forced, run forced"]
 
 """
-![Distance from the right point: trained free, trained forced and run free, trained and run forced](pictures/forcing.png)
+![Distance from the right point, trained and run free or forced](pictures/forcing.png)
 """
 
 figure, (axes,) = panels()
 curves(
     axes, range(STEPS), errors, log=True,
-    title="A Jordan network on a circle of radius 1", xlabel="step t", ylabel="distance from the right point (log scale)",
+    title="A Jordan network on a circle of radius 1", xlabel="step t",
+    ylabel="distance from the right point (log scale)",
 )  # fmt: skip
 save(figure, "forcing")
 
 """
-What helps: *scheduled sampling* tells the truth more and more rarely as training goes on (Bengio, Vinyals, Jaitly & Shazeer 2015; an option of elman's [encoder-decoders](../transduce.md)); noise on what the teacher says; and at the end some
-training on free runs, which by then have something to learn from. Networks whose recurrence is from the hidden state cannot be forced this way: nobody knows the right hidden state.
+What helps: *scheduled sampling* tells the truth more and more rarely as training goes on (Bengio, Vinyals, Jaitly &
+Shazeer 2015; an option of elman's [encoder-decoders](../transduce.md)); noise on what the teacher says; and at the
+end some training on free runs, which by then have something to learn from. Networks whose recurrence is from the
+hidden state cannot be forced this way: nobody knows the right hidden state.
 """

@@ -1,10 +1,12 @@
 """
 # The first input, after sixty steps
 
-The course ends where it began: how long does a network remember? Here is the whole matter in one picture, measured on trained networks.
+The course ends where it began: how long does a network remember? Here is the whole matter in one picture, measured on
+trained networks.
 
-The task: a random number at step 0, marked as the one to remember, then 59 others. After the last step, say the first number. Always saying 0, the mean, has a mean squared error of 1/3. A vanilla network with elman's orthogonal start and an LSTM
-with the chrono start for 60 steps get the same data, the same 300 updates and the same clipping.
+The task: a random number at step 0, marked as the one to remember, then 59 others. After the last step, say the first
+number. Always saying 0, the mean, has a mean squared error of 1/3. A vanilla network with elman's orthogonal start
+and an LSTM with the chrono start for 60 steps get the same data, the same 300 updates and the same clipping.
 """
 
 import torch
@@ -54,7 +56,8 @@ def train(model):
 
 
 """
-`elman.diagnose` gives the sensitivity map S[t, s] = ‖∂y_t/∂x_s‖. Its first column, s = 0, is what we want: how much the output of the layer at each step t still changes with the first input.
+`elman.diagnose` gives the sensitivity map S[t, s] = ‖∂y_t/∂x_s‖. Its first column, s = 0, is what we want: how much
+the output of the layer at each step t still changes with the first input.
 """
 
 x, y = made(4, torch.Generator().manual_seed(12))
@@ -78,7 +81,7 @@ for name, cell in (("vanilla", "rnn"), ("LSTM", "lstm")):
     memory = report.layers[0].memory
     print(f"{name}: error {losses[name]:.4f}; remembers {memory.steps} steps{' or more' if memory.whole else ''}")
 for label, column in columns.items():
-    print(f"{label:16}: first input seen from step 0 {column[0]:.1e}, 10 {column[10]:.1e}, 30 {column[30]:.1e}, {STEPS - 1} {column[-1]:.1e}")
+    print(f"{label:16}:", ", ".join(f"step {t} {column[t]:.1e}" for t in (0, 10, 30, STEPS - 1)))
 assert losses["vanilla"] > 0.25
 assert losses["LSTM"] < 0.01
 
@@ -89,16 +92,19 @@ assert losses["LSTM"] < 0.01
 figure, (axes,) = panels(height=4.0)
 curves(
     axes, range(STEPS), columns, log=True,
-    title="What is left of the first input", xlabel="step t", ylabel="‖∂y_t/∂x_0‖ (log scale)",
+    title="What is left of the first input", xlabel="step t", ylabel=r"$\|\partial y_t/\partial x_0\|$ (log scale)",
 )  # fmt: skip
 save(figure, "first-input")
 
 """
-In the vanilla network the first input fades by a steady factor a step, as page [4](04_vanishing.md) says: a straight line on the log scale. The gradient that should teach it to remember has to come back the same way, and is as small. So it
-does not learn to: trained, it has forgotten its first input more thoroughly than before. What it gets from the 59 numbers in between is only noise.
+In the vanilla network the first input fades by a steady factor a step, as page [4](04_vanishing.md) says: a straight
+line on the log scale. The gradient that should teach it to remember has to come back the same way, and is as small.
+So it does not learn to: trained, it has forgotten its first input more thoroughly than before. What it gets from the
+59 numbers in between is only noise.
 
-In the fresh LSTM the first input fades too, but slowly, for its units were started with spans of up to 60 steps (page [5](05_carousel.md)). Enough of the gradient comes back to learn from. Trained, its forget gates keep what came in with the
-mark, and the first input weighs *more* at the last step, where it is asked for, than at the beginning.
+In the fresh LSTM the first input fades too, but slowly, for its units were started with spans of up to 60 steps (page
+[5](05_carousel.md)). Enough of the gradient comes back to learn from. Trained, its forget gates keep what came in
+with the mark, and the first input weighs *more* at the last step, where it is asked for, than at the beginning.
 """
 
 assert columns["vanilla, trained"][-1] < 1e-3 * columns["vanilla, trained"][0]
@@ -107,5 +113,6 @@ assert columns["LSTM, trained"][-1] > columns["LSTM, trained"][0]
 assert columns["LSTM, trained"][-1] > 10 * columns["LSTM, fresh"][-1]
 
 """
-Look into networks of your own the same way: `elman diagnose MODEL DATA --out report.html` draws this map, the gradient flow, the gates and the rest on one page ([diagnose.md](../diagnose.md)).
+Look into networks of your own the same way: `elman diagnose MODEL DATA --out report.html` draws this map, the
+gradient flow, the gates and the rest on one page ([diagnose.md](../diagnose.md)).
 """

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-STYLES = [("#4477aa", "-"), ("#cc3311", "--"), ("#228833", "-."), ("#aa3377", ":"), ("#777777", (0, (6, 2, 1, 2, 1, 2)))]
+STYLES = [("#4477aa", "-"), ("#cc3311", "--"), ("#228833", "-."), ("#aa3377", ":"), ("#777777", "-")]
 
 
 def set_weights(layer, **values):
