@@ -93,8 +93,7 @@ def test_streams_are_contiguous(count: int, batch_size: int) -> None:
     result = streams(tokens, batch_size)
     assert result.shape == (count // batch_size, batch_size)
     assert result.T.reshape(-1).tolist() == list(range(count // batch_size * batch_size))
-    assert result.flags.c_contiguous
-    assert not np.shares_memory(result, tokens) or batch_size == 1
+    assert np.shares_memory(result, tokens)  # a text on disk stays there
 
 
 @given(st.integers(2, 300), st.floats(0.001, 0.999), st.integers(0, 5))

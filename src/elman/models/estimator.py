@@ -149,10 +149,11 @@ class Estimator(EstimatorOptions, ABC):
             self._train(trainee, data, folder, resume, progress)
         return self
 
-    @abstractmethod
     def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
         """Read the data and build `module_`: what the loop trains, and what the data are known by when a run is
-        resumed. place: makes a folder for what is too large for memory; it lasts as long as the training."""
+        resumed. place: makes a folder for what is too large for memory; it lasts as long as the training. A child has
+        this, or a `fit` of its own."""
+        raise NotImplementedError
 
     def _train(
         self,

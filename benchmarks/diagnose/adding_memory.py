@@ -1,6 +1,6 @@
 """The adding problem over 200 steps, seen from inside: who learns it, and how far back each network looks meanwhile.
 
-    python benchmarks/diagnose/adding.py [--cells rnn,lstm,gru] [--seconds 360] [--picture adding.png]
+    python benchmarks/diagnose/adding_memory.py [--cells rnn,lstm,gru] [--seconds 360] [--picture adding.png]
 
 Two of 200 numbers are marked; the answer is their sum (Hochreiter & Schmidhuber 1997, as in Le, Jaitly & Hinton 2015).
 Always guessing 1 has a mean squared error of 1/6. Each network has 64 units, one direction and the same time.
