@@ -72,6 +72,22 @@ def test_ragged_series_are_learnt(channels: int) -> None:
     assert model.score(*ramps(40, channels, seed=1)) == 1.0
 
 
+def test_gates_may_start_with_long_memories(tmp_path: Path) -> None:
+    rows, labels = ramps(8, 1)
+    still = {**SMALL, "cell": "lstm", "lr": 1e-9, "hidden_size": 64}  # as good as untrained
+    model = SequenceClassifier(**still, chrono=50).fit(rows, labels)
+    (part, *_) = model.module_.recurrent.parts()
+    spans = part.weights["bias_f"].detach().exp()
+    assert 1 <= float(spans.min()) < 5
+    assert 40 < float(spans.max()) <= 49
+    model.save(tmp_path / "a.elman")
+    assert SequenceClassifier.load(tmp_path / "a.elman").chrono == 50
+    with pytest.raises(OptionError, match="no gate of memory in rnn"):
+        SequenceClassifier(**{**still, "cell": "rnn"}, chrono=50).fit(rows, labels)
+    with pytest.raises(OptionError, match="--chrono must be a whole number, 3 or more, or none, not 2"):
+        SequenceClassifier(**still, chrono=2).fit(rows, labels)
+
+
 def test_lists_arrays_and_one_dimension_are_the_same() -> None:
     rows, labels = ramps(8, 1)
     model = SequenceClassifier(**SMALL).fit(rows, labels)

@@ -121,6 +121,8 @@ def test_chrono_spreads_memories_over_1_to_t_max(name: str, keep: str | None, le
     assert len(spans) == 1 or torch.equal(spans[0], spans[1])
     with pytest.raises(OptionError, match="longest memory of 3 steps or more, not 2"):
         init.chrono_(layer, 2)
+    with pytest.raises(OptionError, match="no gate of memory in rnn: those are called f, z, i, u"):
+        init.chrono_(Recurrent("rnn", 3, 4), 20)
 
 
 def test_only_our_layers_are_taken() -> None:

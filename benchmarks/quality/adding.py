@@ -15,27 +15,18 @@ from report import report
 
 from elman.data.made import make
 from elman.models import SequenceRegressor
-from elman.nn import Recurrent
-from elman.nn.init import chrono_
 from elman.training.progress import Progress
 
 STEPS, LEARN, SEED = 600, 32_000, 1
 
 
-class Chrono(SequenceRegressor):
-    """A regressor whose gates start with memories of up to all the steps."""
-
-    def _build(self, recurrent: Recurrent) -> None:
-        chrono_(recurrent, STEPS)
-        super()._build(recurrent)
-
-
 def main(*arguments: str) -> None:
     start = "plain" if arguments[:1] == ("plain",) else "chrono"
     for cell in arguments[start == "plain" :] or ("gru", "lstm"):
-        model = (SequenceRegressor if start == "plain" else Chrono)(
-            cell=cell, hidden_size=64, bidirectional=False, pooling="last", batch_size=32, lr=3e-3, schedule="cosine",
-            epochs=1, validate_every=100, patience=None, seed=SEED,
+        model = SequenceRegressor(
+            cell=cell, hidden_size=64, chrono=STEPS if start == "chrono" else None, bidirectional=False,
+            pooling="last", batch_size=32, lr=3e-3, schedule="cosine", epochs=1, validate_every=100, patience=None,
+            seed=SEED,
         )  # fmt: skip
         train, valid = make("adding", LEARN, STEPS, SEED), make("adding", 500, STEPS, SEED + 100)
         model.fit(train, valid=valid, progress=Progress.auto())

@@ -2,8 +2,8 @@
 
     python benchmarks/quality/mnist.py ../shared/data/mnist [permuted]
 
-Published: LSTM 98.9 % and 90.2 % permuted, small GRU 96.2 % and 87.3 %. Those read the last state; here the states are
-averaged over the steps, so that the gradient reaches every step at once.
+Published: LSTM 98.9 % and 90.2 % permuted, small GRU 96.2 % and 87.3 %. Those read the last state; here each unit's
+largest value over the steps is read, so that the gradient need not cross them all.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def read(folder: str, name: str, order: np.ndarray | slice) -> tuple[list[np.nda
 def main(folder: str, kind: str = "sequential") -> None:
     order = PERMUTATION if kind == "permuted" else slice(None)
     model = SequenceClassifier(
-        cell="gru", hidden_size=128, bidirectional=False, pooling="mean", batch_size=64, lr=2e-3, schedule="cosine",
-        epochs=10, valid_fraction=0.05, patience=None, seed=1,
+        cell="gru", hidden_size=128, chrono=784, bidirectional=False, pooling="max", batch_size=32, lr=4e-3,
+        schedule="cosine", epochs=10, valid_fraction=0.05, patience=None, seed=1,
     )  # fmt: skip
     model.fit(*read(folder, "train", order), progress=Progress.auto())
     target = "0.92 or more" if kind == "permuted" else "0.985 or more"

@@ -121,14 +121,8 @@ class Captioner(CaptionerOptions, Writer):
         read, written = [read[i] for i in kept], [written[i] for i in kept]
         with self._seeded():
             size = self.hidden_size if self.view_.drawn else self.view_.shape[-1]
-            encoder = None if self.view_.kind not in RAGGED else Recurrent(
-                self.cell, size, self.hidden_size, self.num_layers, bidirectional=self.bidirectional,
-                **self._layer_options(),
-            )  # fmt: skip
-            self._build(
-                encoder,
-                Recurrent(self.cell, self.embedding_size, self.hidden_size, self.num_layers, **self._layer_options()),
-            )
+            encoder = None if self.view_.kind not in RAGGED else self._recurrent(size, bidirectional=self.bidirectional)
+            self._build(encoder, self._recurrent(self.embedding_size))
         some = random(self.seed).permutation(len(read))[:MEASURED]
         self._set_scaling(*scaling([read[i].reshape(-1, self.view_.shape[-1]) for i in some]))
         self.module_.to(self.device)

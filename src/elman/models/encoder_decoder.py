@@ -134,13 +134,8 @@ class EncoderDecoder(TransducerOptions, Writer):
             self.target_ = self._learn_target(targets)
         with self._seeded():
             embeddings = self._embeddings()
-            encoder = Recurrent(
-                self.cell, self.embedding_size, self.hidden_size, self.num_layers,
-                bidirectional=self.bidirectional, **self._layer_options(),
-            )  # fmt: skip
-            decoder = Recurrent(
-                self.cell, self._decoder_input, self.hidden_size, self.num_layers, **self._layer_options()
-            )
+            encoder = self._recurrent(self.embedding_size, bidirectional=self.bidirectional)
+            decoder = self._recurrent(self._decoder_input)
             self._build(embeddings, encoder, decoder)
         self.module_.to(self.device)
 

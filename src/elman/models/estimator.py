@@ -26,6 +26,7 @@ from elman.models import restoring
 from elman.models.large import room
 from elman.models.options import REGULARISERS, EstimatorOptions, fields
 from elman.nn import Recurrent
+from elman.nn.init import chrono_
 from elman.nn.noise import Regularisers
 from elman.nn.recurrent import Layer
 from elman.runtime import document, model_file
@@ -77,6 +78,7 @@ class Estimator(EstimatorOptions, ABC):
     def check(self) -> None:
         """Raises OptionError for options that cannot work, before anything is read or built."""
         self._check_whole("hidden_size", "num_layers", "batch_size")
+        self._check_whole("chrono", least=3, optional=True)
         if self.num_layers >= document.MAX_LAYERS:  # the letters of a tagger have one more
             raise OptionError(f"--num-layers must be below {document.MAX_LAYERS:,}, not {self.num_layers:,}")
         self._check_share("dropout", "valid_fraction", *(name for name in REGULARISERS if name != "zoneout"))
@@ -231,6 +233,18 @@ class Estimator(EstimatorOptions, ABC):
     def _layer_options(self) -> dict[str, Any]:
         """What every recurrent layer of the network takes."""
         return {name: getattr(self, name) for name in ("dropout", "residual", *REGULARISERS)}
+
+    def _recurrent(
+        self, input_size: int, hidden_size: int | Sequence[int] | None = None, *, bidirectional: bool = False
+    ) -> Recurrent:
+        """New recurrent layers as the options say."""
+        recurrent = Recurrent(
+            self.cell, input_size, hidden_size or self.hidden_size, self.num_layers, bidirectional=bidirectional,
+            **self._layer_options(),
+        )  # fmt: skip
+        if self.chrono is not None:
+            chrono_(recurrent, self.chrono)
+        return recurrent
 
     def recurrent_layers(self, network: str) -> list[Layer]:
         """The layers of one of `networks`, lowest first."""

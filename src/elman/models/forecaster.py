@@ -147,9 +147,7 @@ class Forecaster(ForecasterOptions, Estimator):
             first = np.full(len(held_windows.series), self.recipe_.lookback)
             held = held_windows.origins(first, held_windows.lengths - self.recipe_.horizon)
         with self._seeded():
-            self._build(
-                Recurrent(self.cell, self._input_size(), self.hidden_size, self.num_layers, **self._layer_options())
-            )
+            self._build(self._recurrent(self._input_size()))
         self.module_.to(self.device)
         trainee = Trainee(self, windows, train, held_windows, thinned(held, VALIDATED))
         arrays = [windows.values, windows.observed, windows.ahead, windows.past, *train, held_windows.values, *held]

@@ -106,7 +106,7 @@ class LabelSetModel(LabelSetOptions, Estimator):
         if not any(map(len, learn)):
             raise DataError("the sequences to learn from have no steps")
         with self._seeded():
-            self._build(Recurrent(self.cell, len(names), self.hidden_size, self.num_layers, **self._layer_options()))
+            self._build(self._recurrent(len(names)))
         steps = np.concatenate(learn)
         self.module_.head.begin(torch.from_numpy((steps.sum(0) + 0.5) / (len(steps) + 1)).float())
         self.module_.to(self.device)

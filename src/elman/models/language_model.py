@@ -95,7 +95,7 @@ class LanguageModel(LanguageText, Estimator):
     def _network(self) -> LanguageNetwork:
         embedding = self.embedding_size or (64 if self.level == "char" and not self.tied else self.hidden_size)
         sizes = self._sizes(embedding)
-        return self._around(Recurrent(self.cell, embedding, sizes, self.num_layers, **self._layer_options()))
+        return self._around(self._recurrent(embedding, sizes))
 
     def _sizes(self, embedding: int) -> list[int]:
         """Units of every layer: the last one is as wide as an embedding that is also the output matrix."""

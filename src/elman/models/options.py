@@ -44,6 +44,7 @@ class EstimatorOptions:
     )
     weight_dropout: float = option(0.0, MODEL, "Share dropped from the recurrent weights, anew for every batch")
     residual: bool = option(False, MODEL, "Add a layer's input to its output where the sizes agree")
+    chrono: int | None = option(None, MODEL, "Gates start with memories of 1 to so many steps; none: as in the cell")
     batch_size: int = option(32, TRAINING, "B, sequences (or parallel streams of a text) in a step")
     epochs: int = option(10, TRAINING, "Passes over the data")
     max_seconds: float | None = option(None, TRAINING, "Stop after this much training time")

@@ -227,12 +227,7 @@ class SequenceEstimator(SequenceOptions, Estimator):
             vectors = self._vectors()
         size = first.shape[1] if self.vocabulary_ is None else self._embedding_size(vectors)
         with self._seeded():
-            self._build(
-                Recurrent(
-                    self.cell, size, self.hidden_size, self.num_layers,
-                    bidirectional=self.bidirectional, **self._layer_options(),
-                )
-            )  # fmt: skip
+            self._build(self._recurrent(size, bidirectional=self.bidirectional))
         self.module_.to(self.device)
         if vectors is not None and self.module_.embedding is not None:
             set_vectors(self.module_.embedding, vectors)

@@ -119,11 +119,7 @@ class SequenceTagger(TaggerOptions, Estimator):
             if self.letter_hidden_size:
                 first = self.cell if isinstance(self.cell, str) or not isinstance(self.cell, Sequence) else self.cell[0]
                 letters = Recurrent(first, self.letter_size, self.letter_hidden_size, bidirectional=True)
-            recurrent = Recurrent(
-                self.cell, self._width(letters), self.hidden_size, self.num_layers,
-                bidirectional=self.bidirectional, **self._layer_options(),
-            )  # fmt: skip
-            self._build(recurrent, letters)
+            self._build(self._recurrent(self._width(letters), bidirectional=self.bidirectional), letters)
         self.module_.to(self.device)
         if vectors is not None:
             set_vectors(self.module_.words, vectors)

@@ -107,12 +107,7 @@ class Transcriber(TranscriberOptions, Estimator):
             kept, out = split(len(learn.tokens), self.valid_fraction, self.seed)
             learn, held = learn.part(kept), learn.part(out)
         with self._seeded():
-            self._build(
-                Recurrent(
-                    self.cell, spec.channels * spec.stack, self.hidden_size, self.num_layers,
-                    bidirectional=self.bidirectional, **self._layer_options(),
-                )
-            )  # fmt: skip
+            self._build(self._recurrent(spec.channels * spec.stack, bidirectional=self.bidirectional))
         self._scale(learn.sounds)
         self.module_.to(self.device)
         data = [part for one in (learn, held) if one for part in (*one.sounds.identity(), *one.numbers)]

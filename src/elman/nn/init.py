@@ -103,7 +103,7 @@ def chrono_(layer: nn.Module, t_max: int, generator: torch.Generator | None = No
     (Tallec & Ollivier 2018). Gates are those called f, z (keep) and i, u (let in)."""
     if t_max < 3:
         raise OptionError(f"chrono needs a longest memory of 3 steps or more, not {t_max}")
-    for _, weights, _ in _maps(layer):
+    for program, weights, _ in _maps(layer):
         spans: Tensor | None = None
         for gate, sign in KEEP_SIGN.items():
             bias = weights.get(f"bias_{gate}")
@@ -112,3 +112,5 @@ def chrono_(layer: nn.Module, t_max: int, generator: torch.Generator | None = No
             if spans is None or spans.shape != bias.shape:
                 spans = torch.empty_like(bias).uniform_(1, t_max - 1, generator=generator).log_()
             bias.copy_(sign * spans)
+        if spans is None:
+            raise OptionError(f"chrono finds no gate of memory in {program.name}: those are called f, z, i, u")
