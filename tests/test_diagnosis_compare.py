@@ -87,6 +87,14 @@ def test_the_numbers_are_those_of_diagnose(line: Callable[..., Any], tmp_path: P
     assert first | {"seconds": 0} == second | {"seconds": 0}
 
 
+def test_models_of_letters_and_of_words(line: Callable[..., Any], folder: Path) -> None:
+    sizes: dict[str, Any] = {"hidden_size": 4, "embedding_size": 3, "batch_size": 2, "bptt": 5, "epochs": 1}
+    elman.LanguageModel(level="word", **sizes).fit(TEXT).save(folder / "words.elman")
+    code, _, err = line("compare", "plain.elman", "words.elman", "t.txt", *WORDS)
+    assert code == 0
+    assert "the models read different tokens (char, word)" in err
+
+
 def test_runs_alone(line: Callable[..., Any], tmp_path: Path) -> None:
     page = tmp_path / "c.html"
     code, out, err = line("compare", "m.elman.run", "b/m.elman.run/", "--out", str(page))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,13 @@ def _of_models(paths: Sequence[str], source: str, chosen: Chosen) -> list[Report
             raise OptionError(
                 f"compare takes models of one task, but {paths[0]} is {a(first.title)} and {path} {a(task.title)}"
             )
+    levels = dict.fromkeys(getattr(model, "level", None) for model, _ in models)
+    if len(levels) > 1:
+        print(
+            f"elman: note: the models read different tokens ({', '.join(map(str, levels))}): "
+            "a step and a loss of one are not those of another",
+            file=sys.stderr,
+        )
     return [measured(model, task, path, source, chosen) for (model, task), path in zip(models, files)]
 
 
