@@ -29,8 +29,8 @@ STYLES = {"rnn": ("#4477aa", "-"), "lstm": ("#cc3311", "--"), "gru": ("#228833",
 SEED, STEPS, HIDDEN = 1, 200, 64
 
 
-def trained(cell: str, seconds: float, steps: int, count: int) -> tuple[SequenceRegressor, Report, float]:
-    """A network, its report with what was seen while it learned, and its mean squared error on new sequences."""
+def trained(cell: str, seconds: float, steps: int, count: int) -> tuple[Report, float]:
+    """The report of a network, with what was seen while it learned, and its mean squared error on new sequences."""
     model = SequenceRegressor(
         cell=cell, hidden_size=HIDDEN, bidirectional=False, lr=2e-3, clip_norm=1.0, epochs=100_000, patience=None,
         max_seconds=seconds, diagnose=100, seed=SEED,
@@ -41,7 +41,7 @@ def trained(cell: str, seconds: float, steps: int, count: int) -> tuple[Sequence
         log = read_log(Path(folder, "log.jsonl"))
     report = elman.diagnose(model, make("adding", 16, steps, seed=SEED + 200))
     error = model.evaluate(make("adding", 1_000, steps, seed=SEED + 300))["mse"]
-    return model, replace(report, learning=learning(log)), error
+    return replace(report, learning=learning(log)), error
 
 
 def picture(reports: dict[str, Report], path: str) -> None:
@@ -86,10 +86,11 @@ def main() -> None:
     parser.add_argument("--picture")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    reports, rows = {}, []
+    reports: dict[str, Report] = {}
+    rows = []
     for cell in chosen.cells.split(","):
-        _, report, error = trained(cell, chosen.seconds, chosen.length, chosen.count)
-        reports[cell] = report
+        reports[cell], error = trained(cell, chosen.seconds, chosen.length, chosen.count)
+        report = reports[cell]
         (seen,) = report.learning
         print(f"\n{cell}\n{report.summary()}")
         rules = ", ".join(verdict.rule for verdict in report.verdicts)
