@@ -81,6 +81,15 @@ addEventListener("load", () => setTimeout(() => {
     map.dispatchEvent(new PointerEvent("pointerdown", {clientX: box.left + 1, clientY: box.bottom - 2}));
     found.picked = panel.querySelector(".u-title").textContent;
   }
+  found.scales = {};  // where the line of 1 % lies, in each chart of the gain: at one height where they share a scale
+  for (const box of charts.filter(c => c.dataset.chart === "gain by lag")) {
+    const over = box.querySelector(".u-over"), at = over.getBoundingClientRect();
+    over.dispatchEvent(new MouseEvent("mouseenter", {clientX: at.left + 2, clientY: at.top + 2}));
+    over.dispatchEvent(new MouseEvent("mousemove", {clientX: at.left + 2, clientY: at.top + 2}));
+    const points = [...box.querySelectorAll(".u-cursor-pt")], last = points.at(-1);
+    const heights = found.scales[box.closest("section").querySelector("h2").textContent] ??= [];
+    heights.push(last ? last.style.transform.split(",")[1] : "");
+  }
   const ticks = title => charts.filter(c => c.dataset.chart === title).map(c => c.getAttribute("aria-label"));
   found.labels = Object.fromEntries(charts.map(c => [c.dataset.chart, ticks(c.dataset.chart)]));
   found.tables = [...document.querySelectorAll(".sides tr")].map(r => [...r.children].map(c => c.textContent));
@@ -192,12 +201,19 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
         "lstm": diagnosed("lstm", text, num_layers=2),
         "gru": diagnosed("gru", text),
     }
+    (network,) = reports["gru"].networks
+    fading = replace(network.layers[0].memory, gain=10.0 ** -np.arange(8))
+    layers = (replace(network.layers[0], memory=fading),)
+    reports["gru"] = replace(reports["gru"], networks=(replace(network, layers=layers),))
     found = seen(elman.compare(reports).html(), tmp_path)
     for chart in CHARTS - {"Lyapunov exponents", "gain by lag"}:
         assert found["charts"].count(chart) == 3, chart
     assert found["charts"].count("gain by lag") == 4
     assert found["charts"].count("gradient flow, ∂L/∂h") == 1
     assert found["labels"]["gradient flow, ∂L/∂h"][0].startswith("gradient flow, ∂L/∂h: 4 lines")
+    assert len(found["scales"]["Memory"]) == 3
+    assert len(set(found["scales"]["Memory"])) == 1, "charts of one kind have one scale"
+    assert "px" in found["scales"]["Memory"][0]
     assert found["searched"] == ["word position"] * 3, "what is sought in one is sought in all"
     assert found["tables"][0] == ["", "rnn", "lstm", "gru"]
     rows = {row[0]: row[1:] for row in reversed(found["tables"])}

@@ -76,11 +76,11 @@
     into.append(box);
     const value = v => (v === null || v === undefined ? "–" : number(logarithmic ? 10 ** v : v));
     const data = [x, ...series.map(one => (logarithmic ? log(one.y) : one.y))], known = data.slice(1).flat().filter(v => v !== null);
-    const own = { low: Math.min(...known), high: Math.max(...known) }, group = alone ? null : grouped(`${part}: ${title}`, own);
+    const own = { low: Math.min(...known), high: Math.max(...known) }, group = alone || (lone && !several) ? null : grouped(`${part}: ${title}`, own);
     const axis = () => ({ stroke: colour("--text"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } });
     const chart = new uPlot({
-      title, width: Math.max(box.clientWidth, 200), height: 260, cursor: { points: { size: 6 }, ...(several && !alone ? { sync: { key: `${part}: ${title}` } } : {}) },
-      scales: { x: { time: false }, y: { range: (u, low, high) => (several && !alone ? group.range() : padded(low, high)) } },
+      title, width: Math.max(box.clientWidth, 200), height: 260, cursor: { points: { size: 6 }, ...(group ? { sync: { key: `${part}: ${title}` } } : {}) },
+      scales: { x: { time: false }, y: { range: (u, low, high) => (group ? group.range() : padded(low, high)) } },
       axes: [
         { ...axis(), label: across, labelSize: 22, size: 36 },
         { ...axis(), size: 64, values: (u, ticks) => ticks.map(v => (logarithmic ? power(v) : number(v))), ...(logarithmic ? { splits: (u, k, low, high) => powers(low, high) } : {}) },
@@ -91,7 +91,7 @@
       }))],
     }, data, box);
     own.chart = chart;
-    if (!alone) group.align();
+    if (group) group.align();
     watch(box, width => chart.setSize({ width, height: 260 }));
   }
   // Ticks of a logarithmic scale: powers of ten, so few that they can be read; below three decades 1, 2 and 5 of each; below
