@@ -5,8 +5,8 @@ On its way back from step t to step t−k a gradient is multiplied by one matrix
 
     J_t = ∂h_t/∂h_{t−1} = diag(1 − h_t²)·W_h        (tanh)
 
-and the product of k of them decides what is left. Products of many matrices do one of two things: they shrink towards
-0, or they grow without bound. That is the whole difficulty of learning long dependencies by gradient descent
+and the product of k of them decides what is left. Products of many matrices tend to do one of two things: they shrink
+towards 0, or they grow without bound. That is the whole difficulty of learning long dependencies by gradient descent
 (Hochreiter 1991; Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013).
 
 ## The eigenvalues to the power t
@@ -43,8 +43,8 @@ assert max(norms) > 3
 assert norms[50] < 1e-10
 
 """
-So there are two statements, and they are not each other's opposites (Pascanu et al. 2013). If every step's largest
-singular value is below 1, the gradient vanishes for certain. To explode it needs some above 1.
+So there are two statements, and they are not each other's opposites (Pascanu et al. 2013). If the largest
+singular value of every step is at most some γ < 1, the gradient vanishes for certain. To explode it needs some above 1.
 
 ## Measured in a network
 

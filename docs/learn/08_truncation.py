@@ -72,7 +72,8 @@ assert max(accuracy[window] for window in windows if window <= DELAY) < 0.6
 assert min(accuracy[window] for window in windows if window >= 2 * DELAY) > 0.97
 
 """
-Up to k = 4 the network guesses. Beyond it learns, most surely where most of a window's steps have their answer in it.
+Up to k = 4 the network does hardly better than guess. Beyond it learns, most surely where most of a window's steps have
+their answer in it.
 
 ![Accuracy against the length of the window](pictures/truncation.png)
 """
