@@ -18,7 +18,7 @@ T = TypeVar("T")
 MODEL, TRAINING, DATA = "Model", "Training", "Data"
 REGULARISERS = ("input_dropout", "recurrent_dropout", "zoneout", "weight_dropout")
 """Options that recurrent layers take as they are."""
-ADDED = (*REGULARISERS, "shape_size", "crf")
+ADDED = (*REGULARISERS, "shape_size", "crf", "chrono")
 """Options that older files do not have: such a model was made without what they stand for."""
 
 
