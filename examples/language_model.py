@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydoc_data.topics import topics  # what help("if") shows, as every Python carries it
 
 from elman.models import LanguageModel
-from elman.models.ngram import character_bits
+from elman.models.language.ngram import character_bits
 
 TEXT = "".join(topics[name] for name in sorted(topics))[:120_000]
 LEARN, CHECK = TEXT[:108_000], TEXT[108_000:]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elman.cli import demo, main
-from elman.models.ngram import character_bits
+from elman.models.language.ngram import character_bits
 
 
 def test_the_text_is_the_manual_with_whole_topics_at_the_end_held_out() -> None:

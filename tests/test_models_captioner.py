@@ -20,9 +20,9 @@ from elman.data.images import image_table, read_image
 from elman.data.scenes import make_scenes, parse
 from elman.errors import DataError, OptionError
 from elman.models import Captioner
-from elman.models.captioner import _Trainee
-from elman.models.captioner_network import grid, halvings
-from elman.models.views import View
+from elman.models.write.captioner import _Trainee
+from elman.models.write.captioner_network import grid, halvings
+from elman.models.write.views import View
 
 SMALL: dict[str, Any] = {
     "cell": "gru", "hidden_size": 6, "embedding_size": 5, "channels": 4, "epochs": 1, "batch_size": 4,

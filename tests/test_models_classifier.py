@@ -17,7 +17,7 @@ from elman.data.made import make
 from elman.errors import DataError, OptionError, TrainingError
 from elman.models import SequenceClassifier, inputs
 from elman.models.inputs import fitting
-from elman.models.sequence import _Trainee
+from elman.models.sequence.sequence import _Trainee
 from elman.nn.head import POOLINGS
 
 SMALL: dict[str, Any] = {"cell": "gru", "hidden_size": 8, "epochs": 1, "valid_fraction": 0.0, "patience": None}
@@ -112,7 +112,7 @@ def test_predictions_are_independent_of_batching_and_order(monkeypatch: pytest.M
     expected = np.concatenate([model.predict_proba([text]) for text in texts])
     assert np.allclose(model.predict_proba(texts), expected, atol=1e-6)
     assert np.allclose(model.predict_proba(texts[::-1])[::-1], expected, atol=1e-6)
-    monkeypatch.setattr("elman.models.sequence.MAX_STEPS", 20)
+    monkeypatch.setattr("elman.models.sequence.sequence.MAX_STEPS", 20)
     assert np.allclose(model.predict_proba(texts), expected, atol=1e-6)
     assert model.predict([]) == []
     assert model.predict_proba([]).shape == (0, 2)

@@ -13,9 +13,9 @@ import torch
 
 from elman.errors import OptionError
 from elman.models import LanguageModel
-from elman.models.ctc import Prefix, beam_search, greedy, steps_needed
-from elman.models.fusion import LanguageScorer
-from elman.models.transcriber import ctc_loss
+from elman.models.speech.ctc import Prefix, beam_search, greedy, steps_needed
+from elman.models.speech.fusion import LanguageScorer
+from elman.models.speech.transcriber import ctc_loss
 
 
 def made(steps: int, classes: int, seed: int = 0, sharp: float = 2.0) -> np.ndarray:

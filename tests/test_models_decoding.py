@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from elman.errors import OptionError
-from elman.models.decoder import Carried, DecoderNetwork
-from elman.models.decoding import Hypothesis, beam_search, rows
+from elman.models.write.decoder import Carried, DecoderNetwork
+from elman.models.write.decoding import Hypothesis, beam_search, rows
 from elman.nn import Attention, Recurrent
 from elman.nn.attention import Memory
 

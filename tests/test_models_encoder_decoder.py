@@ -17,9 +17,9 @@ from elman.data import Table
 from elman.data.batching import pad
 from elman.errors import DataError, OptionError, TrainingError
 from elman.models import EncoderDecoder
-from elman.models import writer as module
-from elman.models.encoder_decoder import _Trainee
 from elman.models.estimator import as_tensor
+from elman.models.write import writer as module
+from elman.models.write.encoder_decoder import _Trainee
 
 SMALL: dict[str, Any] = {
     "cell": "gru", "hidden_size": 8, "embedding_size": 6, "epochs": 1, "batch_size": 4, "valid_fraction": 0.0,

@@ -19,10 +19,10 @@ from elman.data import Table, TimeSeries
 from elman.data.times import Frequency
 from elman.errors import DataError, ElmanError, ModelFileError, OptionError
 from elman.models import Forecaster
-from elman.models import forecast_network as network
-from elman.models.forecast_data import conformal_factors
-from elman.models.forecast_training import Trainee
-from elman.models.forecast_windows import Recipe, Windows
+from elman.models.forecast import network
+from elman.models.forecast.data import conformal_factors
+from elman.models.forecast.training import Trainee
+from elman.models.forecast.windows import Recipe, Windows
 from elman.runtime import model_file
 
 NAN = math.nan

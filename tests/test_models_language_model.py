@@ -16,10 +16,10 @@ from torch.nn.functional import cross_entropy, log_softmax
 from elman.data import Vocabulary, read_text
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel
-from elman.models import language_model as module
-from elman.models.language_text import END, START, UNKNOWN, hold_out
-from elman.models.language_training import IGNORED, LanguageTrainee
-from elman.models.ngram import character_bits
+from elman.models.language import language_model as module
+from elman.models.language.ngram import character_bits
+from elman.models.language.text import END, START, UNKNOWN, hold_out
+from elman.models.language.training import IGNORED, LanguageTrainee
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "embedding_size": 5, "batch_size": 4, "epochs": 1}
 

@@ -16,7 +16,7 @@ from elman.data.long_text import LongText
 from elman.data.store import FileArray, blocks, mapped
 from elman.errors import DataError
 from elman.models import LanguageModel
-from elman.models.language_training import LanguageTrainee
+from elman.models.language.training import LanguageTrainee
 
 SMALL: dict[str, Any] = {"hidden_size": 6, "embedding_size": 4, "batch_size": 5, "bptt": 7, "epochs": 2, "lr": 0.01}
 TEXTS = {

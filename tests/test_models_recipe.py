@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 from elman.cli import main
 from elman.errors import OptionError
 from elman.models import LanguageModel
-from elman.models.language_training import IGNORED, LEAST, LanguageTrainee, windows
-from elman.models.ngram import character_bits
+from elman.models.language.ngram import character_bits
+from elman.models.language.training import IGNORED, LEAST, LanguageTrainee, windows
 from elman.models.options import RECIPES
 from elman.nn.loss import sampled_cross_entropy
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elman.errors import OptionError
-from elman.models.sampling import check, draw
+from elman.models.language.sampling import check, draw
 
 SHARES = [0.32, 0.05, 0.24, 0.02, 0.21, 0.16]
 LOGITS = torch.tensor(SHARES, dtype=torch.float64).log() + 3.0

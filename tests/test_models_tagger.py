@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from elman.data import Table, read_table
 from elman.errors import DataError, OptionError, TrainingError
 from elman.models import SequenceTagger, inputs
-from elman.models.tagger import _Trainee
+from elman.models.tag.tagger import _Trainee
 from elman.runtime import inputs as runtime_inputs
 from elman.training.metrics import span_f1
 

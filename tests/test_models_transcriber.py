@@ -21,8 +21,8 @@ from elman.cli import main
 from elman.data import Table, audio
 from elman.errors import DataError, ModelFileError, OptionError
 from elman.models import LanguageModel, Transcriber, load
-from elman.models import transcriber as module
-from elman.models.perturb import Perturbation
+from elman.models.speech import transcriber as module
+from elman.models.speech.perturb import Perturbation
 from elman.training.metrics import edit_distance, error_rate
 
 RATE = 4000

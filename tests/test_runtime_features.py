@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from elman.errors import OptionError
-from elman.models import log_mel as twin
-from elman.models.log_mel import LogMel
+from elman.models.speech import log_mel as twin
+from elman.models.speech.log_mel import LogMel
 from elman.runtime import features as module
 from elman.runtime.features import Features, features, log_mel, stacked, with_deltas
 

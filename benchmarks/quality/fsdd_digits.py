@@ -20,8 +20,8 @@ from fsdd import RATE, Clips, read
 from report import report
 
 from elman.models import SequenceClassifier
-from elman.models.log_mel import LogMel
-from elman.models.perturb import Perturbation
+from elman.models.speech.log_mel import LogMel
+from elman.models.speech.perturb import Perturbation
 from elman.runtime.features import Features
 from elman.training.progress import Progress
 

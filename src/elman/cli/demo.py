@@ -14,7 +14,7 @@ from elman.cli.tasks import TASKS
 from elman.cli.train import Shown, set_machine
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel
-from elman.models.ngram import character_bits
+from elman.models.language.ngram import character_bits
 from elman.training.metrics import bits
 from elman.training.progress import Progress
 

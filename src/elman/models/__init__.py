@@ -6,28 +6,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elman.models.captioner import Captioner
-    from elman.models.classifier import SequenceClassifier
-    from elman.models.encoder_decoder import EncoderDecoder
-    from elman.models.forecaster import Forecaster
+    from elman.models.forecast.forecaster import Forecaster
     from elman.models.label_sets import LabelSetModel
-    from elman.models.language_model import LanguageModel
+    from elman.models.language.language_model import LanguageModel
     from elman.models.loading import TASKS, load
-    from elman.models.regressor import SequenceRegressor
-    from elman.models.tagger import SequenceTagger
-    from elman.models.transcriber import Transcriber
+    from elman.models.sequence.classifier import SequenceClassifier
+    from elman.models.sequence.regressor import SequenceRegressor
+    from elman.models.speech.transcriber import Transcriber
+    from elman.models.tag.tagger import SequenceTagger
+    from elman.models.write.captioner import Captioner
+    from elman.models.write.encoder_decoder import EncoderDecoder
 
 _HOME = {
-    "Captioner": "captioner",
-    "EncoderDecoder": "encoder_decoder",
-    "Forecaster": "forecaster",
+    "Captioner": "write.captioner",
+    "EncoderDecoder": "write.encoder_decoder",
+    "Forecaster": "forecast.forecaster",
     "LabelSetModel": "label_sets",
-    "LanguageModel": "language_model",
-    "SequenceClassifier": "classifier",
-    "SequenceRegressor": "regressor",
-    "SequenceTagger": "tagger",
+    "LanguageModel": "language.language_model",
+    "SequenceClassifier": "sequence.classifier",
+    "SequenceRegressor": "sequence.regressor",
+    "SequenceTagger": "tag.tagger",
     "TASKS": "loading",
-    "Transcriber": "transcriber",
+    "Transcriber": "speech.transcriber",
     "load": "loading",
 }
 

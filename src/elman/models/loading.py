@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 
 from elman.errors import ModelFileError
-from elman.models.captioner import Captioner
-from elman.models.classifier import SequenceClassifier
-from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.estimator import Estimator
-from elman.models.forecaster import Forecaster
+from elman.models.forecast.forecaster import Forecaster
 from elman.models.label_sets import LabelSetModel
-from elman.models.language_model import LanguageModel
-from elman.models.regressor import SequenceRegressor
-from elman.models.tagger import SequenceTagger
-from elman.models.transcriber import Transcriber
+from elman.models.language.language_model import LanguageModel
+from elman.models.sequence.classifier import SequenceClassifier
+from elman.models.sequence.regressor import SequenceRegressor
+from elman.models.speech.transcriber import Transcriber
+from elman.models.tag.tagger import SequenceTagger
+from elman.models.write.captioner import Captioner
+from elman.models.write.encoder_decoder import EncoderDecoder
 from elman.runtime import model_file
 
 TASKS: dict[str, type[Estimator]] = {

@@ -14,10 +14,10 @@ from elman.data.probes import NUMBERS, Agreement, read_agreement, read_pairs
 from elman.data.table import Table
 from elman.data.vocabulary import tokenize
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models.classifier import SequenceClassifier
 from elman.models.inputs import fitting
-from elman.models.language_model import LanguageModel
-from elman.models.language_training import IGNORED
+from elman.models.language.language_model import LanguageModel
+from elman.models.language.training import IGNORED
+from elman.models.sequence.classifier import SequenceClassifier
 
 Figures = dict[str, Any]
 

@@ -1,7 +1,7 @@
 """Log-mel features of sounds in numpy: frames, mel filters, deltas, normalisation, stacking.
 
-`elman.models.log_mel` computes the same numbers in torch. Both work in float64 inside: beside a loud tone, float32's
-rounding is as large as the quiet bands.
+`elman.models.speech.log_mel` computes the same numbers in torch. Both work in float64 inside: beside a loud tone,
+float32's rounding is as large as the quiet bands.
 """
 
 from __future__ import annotations

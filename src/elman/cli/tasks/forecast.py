@@ -84,7 +84,7 @@ class ForecastTask(Task):
 
     def figures(self, values: Mapping[str, float]) -> str:
         """A table: a row for the model, and for each naive forecast."""
-        from elman.models.forecast_data import figures_table
+        from elman.models.forecast.data import figures_table
 
         rows: dict[str, dict[str, float]] = {"model": {}}
         for name, value in values.items():

@@ -42,7 +42,7 @@ class TranscribeTask(Task):
 
     def check_test(self, train: Table, test: Table, estimator: Any) -> None:
         """Raises DataError for a sound or a transcript of `test` that cannot be read, or a token that `train` lacks."""
-        from elman.models.speech import read_speech, tokens_of
+        from elman.models.speech.sounds import read_speech, tokens_of
 
         texts = train.column(estimator.target)
         known = {token for text in texts if isinstance(text, str) for token in tokens_of(estimator, text)}

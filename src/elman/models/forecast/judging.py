@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elman.models.forecast_data import Array, Forecasts
+from elman.models.forecast.data import Array, Forecasts
 from elman.training import forecast_metrics as metrics
 
 

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from elman.data.batching import pad, split
 from elman.data.table import Table
 from elman.errors import DataError, OptionError
-from elman.models import decoding
-from elman.models.decoder import Carried
 from elman.models.estimator import Lesson, as_tensor, initial_embedding
 from elman.models.inputs import as_table, check_steps, listed, place
 from elman.models.options import TransducerOptions, documented
 from elman.models.restoring import recurrent_from
-from elman.models.texts import SPECIALS, Side, check_level
-from elman.models.transducer import TransducerNetwork
-from elman.models.writer import MONITORS, Numbers, Output, Writer
+from elman.models.write import decoding
+from elman.models.write.decoder import Carried
+from elman.models.write.texts import SPECIALS, Side, check_level
+from elman.models.write.transducer import TransducerNetwork
+from elman.models.write.writer import MONITORS, Numbers, Output, Writer
 from elman.nn import Recurrent
 from elman.nn.attention import Memory
 from elman.runtime.document import Document

@@ -12,7 +12,7 @@ from torch import Tensor
 from elman.data.batching import random, streams
 from elman.data.store import FileArray, blocks, mapped
 from elman.models.estimator import as_tensor
-from elman.models.language_network import LanguageNetwork
+from elman.models.language.network import LanguageNetwork
 from elman.models.options import LanguageModelOptions
 from elman.nn.loss import linear_cross_entropy, sampled_cross_entropy
 from elman.nn.recurrent import State

@@ -23,8 +23,8 @@ from elman.models.estimator import Estimator, Lesson, as_tensor, set_vectors
 from elman.models.inputs import MAX_STEPS, as_table, fitting, known, place
 from elman.models.options import TaggerOptions, documented
 from elman.models.restoring import recurrent_from, vocabulary_from
-from elman.models.tagged import Sentences, sentences_of, tagged, with_words
-from elman.models.tagger_network import Batch, TaggerNetwork
+from elman.models.tag.network import Batch, TaggerNetwork
+from elman.models.tag.tagged import Sentences, sentences_of, tagged, with_words
 from elman.nn import CRF, Recurrent
 from elman.nn.crf import bio, obeys
 from elman.nn.loss import Reduction, cross_entropy

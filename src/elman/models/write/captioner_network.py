@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elman.models.decoder import Carried, DecoderNetwork
 from elman.models.estimator import initial_linear
-from elman.models.views import View
+from elman.models.write.decoder import Carried, DecoderNetwork
+from elman.models.write.views import View
 from elman.nn import Attention, Recurrent
 from elman.nn.attention import Memory
 from elman.nn.head import last_output

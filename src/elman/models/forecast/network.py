@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from elman.models.estimator import as_tensor, initial_embedding
-from elman.models.forecast_windows import Batch, Recipe
+from elman.models.forecast.windows import Batch, Recipe
 from elman.nn import Head, Recurrent
 from elman.nn.likelihood import Likelihood
 

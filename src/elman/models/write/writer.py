@@ -15,12 +15,12 @@ from torch import Tensor
 from elman.data.batching import length_batches, pad
 from elman.data.table import Table
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models import decoding
-from elman.models.decoder import Carried, DecoderNetwork
 from elman.models.estimator import Estimator, as_tensor
 from elman.models.inputs import fitting, listed, missing, place
 from elman.models.options import WriterOptions
-from elman.models.texts import SPECIALS, Side, check_level
+from elman.models.write import decoding
+from elman.models.write.decoder import Carried, DecoderNetwork
+from elman.models.write.texts import SPECIALS, Side, check_level
 from elman.nn import Attention
 from elman.nn.attention import KINDS, Memory
 from elman.training.metrics import perplexity
@@ -44,7 +44,7 @@ class Output(NamedTuple):
     log_probability: float
     """Of the whole sequence, its end among it, nats."""
     score: float
-    """By which outputs are ranked: see `elman.models.decoding.beam_search`."""
+    """By which outputs are ranked: see `elman.models.write.decoding.beam_search`."""
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)

@@ -20,13 +20,13 @@ from elman.data.vocabulary import check_level, detokenize, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, Lesson, as_tensor
 from elman.models.inputs import fitting, listed
-from elman.models.language_network import LanguageNetwork
-from elman.models.language_text import LanguageText
-from elman.models.language_training import IGNORED, LanguageTrainee
+from elman.models.language.network import LanguageNetwork
+from elman.models.language.sampling import check as check_sampling
+from elman.models.language.sampling import draw
+from elman.models.language.text import LanguageText
+from elman.models.language.training import IGNORED, LanguageTrainee
 from elman.models.options import RECIPES, documented, preset, with_recipes
 from elman.models.restoring import vocabulary_from
-from elman.models.sampling import check as check_sampling
-from elman.models.sampling import draw
 from elman.nn import Recurrent
 from elman.runtime.document import Document
 

@@ -13,7 +13,7 @@ from elman.data.table import Table
 from elman.errors import DataError
 from elman.models.inputs import place
 from elman.models.options import RegressorOptions, documented
-from elman.models.sequence import Rows, SequenceEstimator
+from elman.models.sequence.sequence import Rows, SequenceEstimator
 from elman.runtime.document import Document
 
 FLOAT32 = float(np.finfo(np.float32).max)

@@ -17,16 +17,16 @@ from elman.data.audio import Sounds
 from elman.data.batching import length_batches, pad, random, split
 from elman.data.vocabulary import Vocabulary, check_level
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models import ctc
 from elman.models.estimator import Estimator, Lesson, as_tensor, initial_linear
-from elman.models.fusion import LanguageScorer
 from elman.models.inputs import fitting
-from elman.models.language_model import LanguageModel
-from elman.models.log_mel import LogMel, stacked
+from elman.models.language.language_model import LanguageModel
 from elman.models.options import TranscriberOptions, documented
-from elman.models.perturb import Perturbation
 from elman.models.restoring import scaling_from, vocabulary_from
-from elman.models.speech import Speech, read_sounds, read_speech, text_of
+from elman.models.speech import ctc
+from elman.models.speech.fusion import LanguageScorer
+from elman.models.speech.log_mel import LogMel, stacked
+from elman.models.speech.perturb import Perturbation
+from elman.models.speech.sounds import Speech, read_sounds, read_speech, text_of
 from elman.nn import Head, Recurrent
 from elman.runtime.document import Document
 from elman.runtime.features import NORMALISATIONS, Features, log_mel

@@ -15,14 +15,14 @@ from elman.data.files import brief
 from elman.data.times import CALENDAR, Frequency, calendar_for
 from elman.data.timeseries import LAYOUTS, Columns, TimeSeries
 from elman.errors import DataError, OptionError, did_you_mean
-from elman.models import forecast_network as network
 from elman.models.estimator import Estimator
-from elman.models.forecast_data import Backtest, Collection, Forecasts, as_series, conformal_factors, interval_levels
-from elman.models.forecast_files import fitted_from, fitted_parts
-from elman.models.forecast_judging import judge
-from elman.models.forecast_network import ForecastNetwork
-from elman.models.forecast_training import Trainee, thinned, true_values, whole_scale
-from elman.models.forecast_windows import Batch, Indices, Recipe, Windows
+from elman.models.forecast import network
+from elman.models.forecast.data import Backtest, Collection, Forecasts, as_series, conformal_factors, interval_levels
+from elman.models.forecast.files import fitted_from, fitted_parts
+from elman.models.forecast.judging import judge
+from elman.models.forecast.network import ForecastNetwork
+from elman.models.forecast.training import Trainee, thinned, true_values, whole_scale
+from elman.models.forecast.windows import Batch, Indices, Recipe, Windows
 from elman.models.options import ForecasterOptions, documented
 from elman.nn import Recurrent
 from elman.nn.likelihood import LOSSES, Likelihood, likelihood

@@ -26,7 +26,7 @@ from elman.models.inputs import MAX_STEPS, as_table, check_steps, fitting, liste
 from elman.models.large import Large, scaling
 from elman.models.options import SequenceOptions
 from elman.models.restoring import scaling_from, vocabulary_from
-from elman.models.sequence_network import SequenceNetwork
+from elman.models.sequence.network import SequenceNetwork
 from elman.nn import Recurrent
 from elman.nn.head import POOLINGS
 from elman.runtime.document import Document

@@ -10,7 +10,7 @@ import numpy as np
 from elman.data.times import CALENDAR, Frequency
 from elman.data.timeseries import Columns
 from elman.errors import DataError
-from elman.models.forecast_windows import Recipe
+from elman.models.forecast.windows import Recipe
 from elman.runtime.document import Document, short
 
 MOST = 1 << 20

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from elman.data.batching import random
 from elman.data.timeseries import TimeSeries
-from elman.models import forecast_network as network
-from elman.models.forecast_windows import Batch, Indices, Windows
+from elman.models.forecast import network
+from elman.models.forecast.windows import Batch, Indices, Windows
 
 UNKNOWN_SHARE = 0.05
 """How often a series is taken as unknown while learning, so that the network can read one that it never saw."""

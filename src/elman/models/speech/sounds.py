@@ -13,9 +13,9 @@ from elman.data.audio import Sounds, sound_table
 from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary, detokenize, tokenize
 from elman.errors import DataError
-from elman.models import ctc
 from elman.models.inputs import as_table, listed, missing, place
 from elman.models.options import TranscriberOptions
+from elman.models.speech import ctc
 from elman.runtime.features import Features
 
 

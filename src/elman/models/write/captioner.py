@@ -16,16 +16,16 @@ from elman.data.batching import pad, random, split
 from elman.data.images import image_table
 from elman.data.table import Table
 from elman.errors import DataError, OptionError
-from elman.models.captioner_network import CaptionerNetwork, grid
-from elman.models.decoder import Carried
 from elman.models.estimator import Lesson, as_tensor, initial_embedding
 from elman.models.inputs import MAX_STEPS, as_table, check_steps, listed, place
 from elman.models.large import scaling
 from elman.models.options import CaptionerOptions, documented
 from elman.models.restoring import layers_of, recurrent_from, scaling_from
-from elman.models.texts import SPECIALS, Side
-from elman.models.views import AXES, RAGGED, View, arrays, find_view, fitted
-from elman.models.writer import MONITORS, Numbers, Output, Writer
+from elman.models.write.captioner_network import CaptionerNetwork, grid
+from elman.models.write.decoder import Carried
+from elman.models.write.texts import SPECIALS, Side
+from elman.models.write.views import AXES, RAGGED, View, arrays, find_view, fitted
+from elman.models.write.writer import MONITORS, Numbers, Output, Writer
 from elman.nn import Recurrent
 from elman.nn.attention import Memory
 from elman.runtime.document import Document

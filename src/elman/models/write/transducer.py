@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elman.models.decoder import Carried, DecoderNetwork
+from elman.models.write.decoder import Carried, DecoderNetwork
 from elman.nn import Attention, Recurrent
 from elman.nn.attention import Memory
 from elman.nn.head import last_output

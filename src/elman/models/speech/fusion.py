@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from elman.errors import OptionError
-from elman.models.ctc import Prefix
-from elman.models.language_model import LanguageModel
+from elman.models.language.language_model import LanguageModel
+from elman.models.speech.ctc import Prefix
 
 
 class LanguageScorer:

@@ -16,7 +16,7 @@ from elman.errors import DataError, OptionError
 from elman.models.inputs import known, place
 from elman.models.options import ClassifierOptions, documented
 from elman.models.restoring import vocabulary_from
-from elman.models.sequence import Rows, SequenceEstimator
+from elman.models.sequence.sequence import Rows, SequenceEstimator
 from elman.runtime.document import Document
 from elman.training.metrics import accuracy, macro_f1
 

@@ -1,0 +1,1 @@
+"""A text for something: transduction and captions, and how decoders search."""
