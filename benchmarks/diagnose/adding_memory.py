@@ -1,6 +1,6 @@
 """The adding problem over 200 steps, seen from inside: who learns it, and how far back each network looks meanwhile.
 
-    python benchmarks/diagnose/adding_memory.py [--cells rnn,lstm,gru] [--seconds 360] [--picture adding.png]
+    python benchmarks/diagnose/adding_memory.py [--cells rnn,lstm,gru] [--seconds 60] [--picture adding.png]
 
 Two of 200 numbers are marked; the answer is their sum (Hochreiter & Schmidhuber 1997, as in Le, Jaitly & Hinton 2015).
 Always guessing 1 has a mean squared error of 1/6. Each network has 64 units, one direction and the same time.
@@ -69,10 +69,11 @@ def picture(reports: dict[str, Report], path: str) -> None:
     for axes, title, below, beside in labels:
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.set(xlabel=below, ylabel=beside)
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(alpha=0.25)
     loss.set_yscale("log")
     gain.set_yscale("log")
-    gain.set_ylim(bottom=1e-8)
+    gain.set_ylim(1e-8, 3)
     loss.legend(frameon=False)
     figure.savefig(path)
 
@@ -80,7 +81,7 @@ def picture(reports: dict[str, Report], path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", default="rnn,lstm,gru")
-    parser.add_argument("--seconds", type=float, default=360, help="of training, for each network")
+    parser.add_argument("--seconds", type=float, default=60, help="of training, for each network")
     parser.add_argument("--length", type=int, default=STEPS)
     parser.add_argument("--count", type=int, default=20_000, help="sequences to learn from")
     parser.add_argument("--picture")
