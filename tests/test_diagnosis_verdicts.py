@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -105,12 +106,12 @@ def test_what_keeps_the_state_is_not_called_saturated() -> None:
         assert ("f" in names) == wanted
 
 
-def learnt(layer: Recurrent) -> float:
+def learnt(layer: Recurrent, clip_norm: float = 1.0, optimiser: Any = torch.optim.Adam, lr: float = 2e-2) -> float:
     """The loss after 200 steps on a task whose answer stands 30 steps back: the sign of the first input."""
     torch.manual_seed(3)
     head = nn.Linear(HIDDEN, 1)
     weights = [*layer.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(weights, lr=2e-2)
+    optimizer = optimiser(weights, lr=lr)
     losses: list[float] = []
     for _ in range(200):
         x = torch.randn(30, 32, INPUT)
@@ -118,7 +119,7 @@ def learnt(layer: Recurrent) -> float:
         loss = nn.functional.binary_cross_entropy_with_logits(head(output)[:, 0], (x[0, :, 0] > 0).float())
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
+        nn.utils.clip_grad_norm_(weights, clip_norm)
         optimizer.step()
         losses.append(loss.item())
     return float(np.mean(losses[-20:]))
@@ -133,12 +134,42 @@ def test_the_advice_on_vanishing_gradients_lets_it_learn() -> None:
     assert learnt(cured(sick("forgets"), found.change)) < 0.5 * before
 
 
+def test_the_advice_on_exploding_gradients_lets_it_learn() -> None:
+    """By plain gradient descent, whose steps are as long as the gradient."""
+
+    def large() -> Recurrent:
+        torch.manual_seed(1)
+        layer = Recurrent("rnn_identity", INPUT, HIDDEN)
+        init.orthogonal_(layer, 1.2)
+        return layer
+
+    def loss(layer: Recurrent, clip_norm: float) -> float:
+        return learnt(layer, clip_norm, torch.optim.SGD, 0.03)
+
+    found = verdict(report_on(large(), {"clip_norm": None}), "exploding")
+    assert found is not None
+    assert math.isnan(loss(large(), math.inf))
+    for better in (large(), cured(large(), found.change)):  # clipping alone, and both
+        assert loss(better, found.change["clip_norm"]) < 0.45  # chance is 0.693
+
+
 TEXT = "the old man and the sea. " * 40
 
 
 def model(**options: Any) -> LanguageModel:
     whole = {"hidden_size": 16, "batch_size": 4, "bptt": 20, "epochs": 3, "valid_fraction": 0.0, **options}
     return LanguageModel(**whole).fit(TEXT)
+
+
+def test_a_rate_that_saturates_is_told_and_the_advice_ends_it() -> None:
+    before = model(cell="rnn", epochs=10, lr=0.3)
+    report = elman.diagnose(before, TEXT, sampling=SAMPLED)
+    found = verdict(report, "saturated")
+    assert found is not None
+    assert found.change["lr"] == pytest.approx(0.03)
+    after = elman.diagnose(model(cell="rnn", epochs=10, lr=found.change["lr"]), TEXT, sampling=SAMPLED)
+    assert verdict(after, "saturated") is None
+    assert after.loss < 0.5 * report.loss
 
 
 def test_clipping_on_every_step_is_told_and_the_advice_ends_it() -> None:
