@@ -53,10 +53,10 @@ def cured(layer: Recurrent, change: dict[str, Any]) -> Recurrent:
     torch.manual_seed(2)
     if "cell" in change:
         return Recurrent(change["cell"], INPUT, HIDDEN)
-    if change["start"] == "default":
+    if "chrono" in change:
+        init.chrono_(layer, change["chrono"])
+    elif change["start"] == "default":
         layer.reset_parameters()
-    elif change["start"] == "chrono":
-        init.chrono_(layer, change["t_max"])
     else:
         getattr(init, f"{change['start']}_")(layer)
     return layer
@@ -66,7 +66,7 @@ def cured(layer: Recurrent, change: dict[str, Any]) -> Recurrent:
     ("kind", "rule", "change"),
     [
         ("small", "vanishing", {"start": "orthogonal"}),
-        ("forgets", "vanishing", {"start": "chrono", "t_max": STEPS}),
+        ("forgets", "vanishing", {"chrono": STEPS}),
         ("sigmoid", "vanishing", {"cell": "lstm"}),
         ("large", "exploding", {"start": "orthogonal"}),
         ("saturated", "saturated", {"start": "default"}),

@@ -232,4 +232,4 @@ class Verdict:
     threshold: float
     advice: str = ""
     change: dict[str, Any] = field(default_factory=dict)
-    """The advice as options by name, such as {"cell": "lstm"} or {"start": "chrono"}."""
+    """The advice as options by name, such as {"cell": "lstm"} or {"chrono": 200}."""

@@ -140,8 +140,8 @@ def _remember_more(case: Case) -> tuple[str, dict[str, Any]]:
     reach = max(3, round(layer.flow.reach))
     maps = {one.map for one in layer.matrices} | {one.name for one in layer.activity if one.kind == "sigmoid"}
     if any(one.keeps for one in layer.activity) and maps & set(KEEP_SIGN):
-        text = f"start its gates open for {reach} steps with elman.nn.init.chrono_(layer, {reach})"
-        return text, {"start": "chrono", "t_max": reach}
+        text = f"start its gates open for {reach} steps with chrono={reach}, of a layer elman.nn.init.chrono_"
+        return text, {"chrono": reach}
     radius = max((one.radius for one in layer.matrices if not math.isnan(one.radius)), default=0.0)
     if radius < 0.9:
         text = f"its spectral radius is {radius:.3g}: start it at 1 with elman.nn.init.orthogonal_, or take cell='lstm'"
