@@ -365,6 +365,7 @@ def test_bad_files_are_one_sentence(files: Path, tmp_path: Path, capsys: pytest.
     assert "no column 'said'" in call(capsys, *words[:3], "--target", "said", code=2)[1]
     assert not list(tmp_path.glob("m.elman*"))
     assert "there is no file" in call(capsys, "train", "transcribe", tmp_path / "nowhere", code=2)[1]
+    assert "good.wav has no transcripts" in call(capsys, "train", "transcribe", tmp_path / "good.wav", code=2)[1]
 
 
 def test_false_claims_of_a_file(model: Transcriber, tmp_path: Path) -> None:

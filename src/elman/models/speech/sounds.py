@@ -76,6 +76,11 @@ def read_speech(options: TranscriberOptions, data: Any, texts: Any, rate: int | 
     if texts is None:
         if not isinstance(data, Table):
             raise DataError("transcripts are missing: give y beside X, or a table with a column of transcripts")
+        if list(data.columns) == [options.input]:
+            raise DataError(
+                f"{data.source} has no transcripts; put a.txt beside a.wav in a folder, or list sounds and texts in a "
+                f".tsv with the columns {options.input} and {options.target}"
+            )
         texts = data.column(options.target)
     data, texts = data if isinstance(data, Table) else listed(data, "the sounds"), listed(texts, "the transcripts")
     if len(texts) != len(data):
