@@ -49,9 +49,11 @@ def both(spec: Features, every: list[np.ndarray], normalise: str = "global", **r
 
 
 @pytest.mark.parametrize("normalise", ["global", "utterance"])
-@pytest.mark.parametrize(("deltas", "stack"), [(False, 1), (True, 1), (False, 3), (True, 2)])
-def test_torch_gives_the_same_numbers(normalise: str, deltas: bool, stack: int) -> None:
-    spec = Features(RATE, mels=23, deltas=deltas, stack=stack)
+@pytest.mark.parametrize(
+    ("deltas", "stack", "top_db"), [(False, 1, None), (True, 1, 30), (False, 3, 12.5), (True, 2, None)]
+)
+def test_torch_gives_the_same_numbers(normalise: str, deltas: bool, stack: int, top_db: float | None) -> None:
+    spec = Features(RATE, mels=23, deltas=deltas, stack=stack, top_db=top_db)
     layer, x, frames = both(spec, sounds(), normalise)
     steps = twin.stacked(x, stack)
     for b, sound in enumerate(sounds()):
@@ -160,6 +162,16 @@ def test_loudness_and_colour_are_taken_out_of_a_sound() -> None:
     assert not features(np.zeros(900), spec, zeros, ones, "utterance").any()
 
 
+def test_what_is_far_below_the_loudest_is_not_told_apart() -> None:
+    spec = Features(RATE, mels=20, top_db=40)
+    sound = np.concatenate([sounds()[0], np.zeros(800)])  # a word and a pause
+    plain, x = log_mel(sound, replace(spec, top_db=None)), log_mel(sound, spec)
+    assert np.allclose(x, np.maximum(plain, plain.max() - 4 * np.log(10)), atol=1e-5)  # 40 dB are 10⁴
+    noisy = sound + np.random.default_rng(2).normal(0, 1e-4, len(sound))
+    assert np.abs(log_mel(noisy, replace(spec, top_db=None)) - plain).max() > 1
+    assert np.abs(log_mel(noisy, spec) - x).max() < 0.1
+
+
 def test_bands_share_every_frequency_between_them() -> None:
     for rate, mels in product((8000, 16000, 44100), (10, 40)):
         spec = Features(rate, mels=mels)
@@ -183,6 +195,8 @@ def test_bands_share_every_frequency_between_them() -> None:
         ({"window_ms": 1000, "rate": 44100}, "--window-ms 1000 at 44,100 Hz is too long for 40 bands"),
         ({"hop_ms": 0.0}, "--hop-ms must be a number from 0.5"),
         ({"stack": True}, "--stack must be a whole number"),
+        ({"top_db": 0}, "--top-db must be a number from 1 to 1,000, or none, not 0"),
+        ({"top_db": float("nan")}, "--top-db must be"),
         ({"window_ms": 1.0, "rate": 100, "mels": 1}, "too many"),
     ],
 )

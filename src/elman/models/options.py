@@ -18,7 +18,7 @@ T = TypeVar("T")
 MODEL, TRAINING, DATA = "Model", "Training", "Data"
 REGULARISERS = ("input_dropout", "recurrent_dropout", "zoneout", "weight_dropout")
 """Options that recurrent layers take as they are."""
-ADDED = (*REGULARISERS, "shape_size", "crf", "chrono")
+ADDED = (*REGULARISERS, "shape_size", "crf", "chrono", "top_db")
 """Options that older files do not have: such a model was made without what they stand for."""
 
 
@@ -209,6 +209,9 @@ class TranscriberOptions(EstimatorOptions):
     hop_ms: float = option(10.0, MODEL, "Milliseconds from one frame to the next")
     deltas: bool = option(False, MODEL, "Also read the slopes of the bands and the slopes of those")
     stack: int = option(3, MODEL, "Frames side by side in one step: fewer steps, but a token takes one at least")
+    top_db: float | None = option(
+        None, MODEL, "Energies so many decibels and more below a sound's loudest are raised to that; none: as they are"
+    )
     normalise: str = option(
         "utterance", MODEL, "Mean and variance are those of each sound (utterance) or of the training data (global)"
     )

@@ -36,7 +36,8 @@ class Features:
     """How a sound at `rate` Hz becomes a sequence of vectors.
 
     Frames of `window_ms` every `hop_ms`; the logarithm of the energy in `mels` bands; with `deltas` their first and
-    second slope over time; `stack` frames side by side make one step. Raises OptionError for what cannot be.
+    second slope over time; `stack` frames side by side make one step. Energies more than `top_db` decibels below a
+    sound's loudest band count as so many below it (None: as they are). Raises OptionError for what cannot be.
     """
 
     rate: int
@@ -45,6 +46,7 @@ class Features:
     hop_ms: float = 10.0
     deltas: bool = False
     stack: int = 1
+    top_db: float | None = None
 
     def __post_init__(self) -> None:
         whole = {"rate": (100, 768_000), "mels": (1, 512), "stack": (1, 64)}
@@ -53,6 +55,8 @@ class Features:
             if type(value) not in ((int,) if name in whole else (int, float)) or not low <= value <= high:
                 kind = "a whole number" if name in whole else "a number"
                 raise OptionError(f"--{name.replace('_', '-')} must be {kind} from {low:,} to {high:,}, not {value!r}")
+        if self.top_db is not None and (type(self.top_db) not in (int, float) or not 1 <= self.top_db <= 1000):
+            raise OptionError(f"--top-db must be a number from 1 to 1,000, or none, not {self.top_db!r}")
         if (self.fft // 2 + 1) * self.mels > MAX_BANK:
             raise OptionError(
                 f"--window-ms {self.window_ms:g} at {self.rate:,} Hz is too long for {self.mels} bands; take a shorter "
@@ -74,6 +78,11 @@ class Features:
     def hop(self) -> int:
         """Samples from one frame to the next."""
         return max(1, round(self.rate * self.hop_ms / 1000))
+
+    @property
+    def top(self) -> float:
+        """`top_db` in nats."""
+        return math.inf if self.top_db is None else self.top_db * math.log(10) / 10
 
     @property
     def channels(self) -> int:
@@ -137,6 +146,7 @@ def log_mel(samples: Floats, spec: Features, *, tempo: float = 1.0, warp: float 
     for a in range(0, len(starts), every):
         spectrum = np.fft.rfft(windows[starts[a : a + every]] * spec.window, spec.fft)
         result[a : a + every] = np.log((spectrum.real**2 + spectrum.imag**2) @ bank + FLOOR)
+    np.maximum(result, result.max() - np.float32(spec.top), out=result)
     return result
 
 

@@ -76,7 +76,8 @@ class LogMel(nn.Module):
             power = spectrum.real**2 + spectrum.imag**2
             bands = power @ bank if warp is None else torch.einsum("tbf,bfm->tbm", power, bank)
             parts.append((bands + FLOOR).log().float())
-        return torch.cat(parts), frames
+        x = torch.cat(parts)  # after a sound's end its first frame stands, which changes no maximum
+        return x.maximum(x.amax((0, 2), keepdim=True) - spec.top), frames
 
 
 def _slope(x: Tensor, ends: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class Transcriber(TranscriberOptions, Estimator):
         self._spec(16_000 if self.rate is None else self.rate)
 
     def _spec(self, rate: int) -> Features:
-        return Features(rate, self.mels, self.window_ms, self.hop_ms, self.deltas, self.stack)
+        return Features(rate, self.mels, self.window_ms, self.hop_ms, self.deltas, self.stack, self.top_db)
 
     # -- learning ------------------------------------------------------------------------------------------------------
     def _learn(self, X: Any, y: Any, valid: Any, place: Callable[[], Path]) -> Lesson:
