@@ -117,6 +117,17 @@ def test_a_picture_of_attention(run: Run) -> None:
         (["train", "transduce", "pairs.tsv", "--beam-size", "no"], "--beam-size must be a whole number"),
         (["train", "transduce", "pairs.tsv", "--length", "3"], "there is no option --length"),
         (
+            ["predict", "model.elman", "pairs.tsv", "--n-best", "0"],
+            "--n-best must be a whole number, 1 or more",
+        ),
+        (["evaluate", "model.elman", "pairs.tsv", "--n-best", "2"], "there is no option --n-best"),
+        (
+            ["evaluate", "model.elman", "pairs.tsv", "--picture", "a.png"],
+            "is for a transcriber of sounds or a forecaster of",
+        ),
+        (["predict", "model.elman", "pairs.tsv", "--picture", "a.jpg"], "--picture a.jpg must end in .png"),
+        (["predict", "model.elman", "pairs.tsv", "--picture", "no/a.png"], "there is no folder no; create it first"),
+        (
             ["predict", "model.elman", "pairs.tsv", "--n-best", "9"],
             "--n-best 9 needs a --beam-size of 9 or more, not 5",
         ),

@@ -23,6 +23,7 @@ from elman.models import Captioner
 from elman.models.write.captioner import _Trainee
 from elman.models.write.captioner_network import grid, halvings
 from elman.models.write.views import View
+from elman.training.caption_picture import Shown, draw_captions
 
 SMALL: dict[str, Any] = {
     "cell": "gru", "hidden_size": 6, "embedding_size": 5, "channels": 4, "epochs": 1, "batch_size": 4,
@@ -267,3 +268,12 @@ def test_the_kind_can_be_said() -> None:
         small("vector", reads="frames")
     assert Captioner(**SMALL, reads="frames").fit(inputs("places"), CAPTIONS).view_ == View("frames", (4,))
     assert small("image", reads="auto").view_ == View("image", (9, 7, 3))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (5,)])
+def test_a_caption_without_words_can_be_drawn(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    image = np.zeros((8, 8, 3) if len(shape) == 2 else (5, 8, 8, 3), np.uint8)
+    empty = Shown(image, "", ["</s>"], np.full((1, *shape), 0.1))
+    one = Shown(image, "red", ["red", "</s>"], np.full((2, *shape), 0.1))
+    draw_captions([empty, one], tmp_path / "captions.png")
+    assert (tmp_path / "captions.png").read_bytes().startswith(b"\x89PNG")

@@ -319,6 +319,12 @@ def test_from_files_to_transcripts(
     model.save(tmp_path / "good.elman")
     out, _ = call(capsys, "evaluate", tmp_path / "good.elman", files / "list.tsv", "--json", "--beam", "4")
     assert json.loads(out)["character_error_rate"] < 0.1
+    for words, said in (
+        (["--lm-weight", "0.3"], "--lm-weight says how much a --language-model counts; give both"),
+        (["--length-bonus", "0.3"], "--length-bonus is for a search; give --beam 8"),
+        (["--picture", tmp_path], f"--picture {tmp_path} must end in .png"),
+    ):
+        assert said in call(capsys, "predict", tmp_path / "good.elman", files, *words, code=2)[1]
     out, _ = call(capsys, "predict", tmp_path / "good.elman", files, "--picture", tmp_path / "one.png")
     records = [json.loads(line) for line in out.splitlines()]
     assert [Path(record["path"]).name for record in records] == [f"{place:02}.wav" for place in range(12)]

@@ -57,13 +57,13 @@ def build() -> App:
     app.command(train)
     for task in TASKS.values():
         train.command(verb(task.about, task.sources, task.options().values(), partial(_train, task)), name=task.name)
-    using = [option for task in TASKS.values() for option in task.using]
     making = (
         *options.GENERATE[:-1],
         *(option for task in TASKS.values() for option in task.generating),
         options.THREADS,
     )
-    evaluate, predict = (*options.EVALUATE, *using), (*options.PREDICT, *using)
+    evaluate = (*options.EVALUATE, *(option for task in TASKS.values() for option in task.judging))
+    predict = (*options.PREDICT, *(option for task in TASKS.values() for option in task.using))
     for name, about, data, own, module in (
         ("evaluate", "Judge a model by labelled data.", [MODEL, DATA], evaluate, "use"),
         (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.errors import DataError, OptionError
-from elman.runtime import write_atomically
+from elman.errors import DataError
+from elman.training.drawing import new_figure, write_png
 
 MOST = 120
 """Tokens of a side that can still be told apart."""
@@ -28,14 +26,8 @@ def draw_attention(source: Sequence[str], target: Sequence[str], weights: npt.ND
         raise DataError(f"weights of shape {weights.shape} are not those of {len(target)} by {len(source)} tokens")
     if max(weights.shape) > MOST:
         raise DataError(f"a picture of {len(target)} by {len(source)} tokens cannot be read; at most {MOST} are drawn")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise OptionError("a picture needs matplotlib; install it with: pip install 'elman[report]'") from None
     size = [1.8 + 0.42 * n for n in (len(source), len(target))]
-    figure = Figure(figsize=(max(4.5, size[0]), max(2.5, size[1])), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(4.5, size[0]), max(2.5, size[1]))
     axes = figure.subplots()
     shown = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     names = [[SHOWN.get(token, token) for token in tokens] for tokens in (source, target)]
@@ -57,8 +49,4 @@ def draw_attention(source: Sequence[str], target: Sequence[str], weights: npt.ND
             text = f"{weights[t, s]:.1f}".removeprefix("0") if weights[t, s] < 0.95 else "1"
             axes.text(s, t, text, ha="center", va="center", fontsize=7, color="white" if dark else "#333333")
     figure.colorbar(shown, ax=axes, label="weight", shrink=min(1.0, 4 / size[1]), aspect=15)
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks are drawn as boxes
-        figure.savefig(picture, format="png")
-    write_atomically(out_png, picture.getvalue())
+    write_png(figure, out_png)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from elman.errors import DataError, OptionError
-from elman.runtime import write_atomically
+from elman.errors import DataError
+from elman.training.drawing import new_figure, write_png
 
 WORDS = 5
 """Words of a caption for which it is shown: those with the sharpest weights."""
@@ -35,14 +34,8 @@ def draw_captions(every: Sequence[Shown], out_png: Path) -> None:
     """
     if not every:
         raise DataError("there are no pictures to draw")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise OptionError("a picture needs matplotlib; install it with: pip install 'elman[report]'") from None
     wide = 1 + (0 if every[0].weights is None else WORDS)
-    figure = Figure(figsize=(max(4.0, 1.7 * wide), 2.2 * len(every)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(4.0, 1.7 * wide), 2.2 * len(every), dpi=110)
     for part, shown in zip(figure.subfigures(len(every), 1, squeeze=False)[:, 0], every):
         text = shown.caption
         part.suptitle(
@@ -67,14 +60,12 @@ def draw_captions(every: Sequence[Shown], out_png: Path) -> None:
             else:
                 _image(axes, shown.image, weights)
             axes.set_title(name, fontsize=9, parse_math=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    write_atomically(out_png, picture.getvalue())
+    write_png(figure, out_png)
 
 
 def _sharpest(weights: npt.NDArray[Any]) -> list[int]:
     """The tokens with the highest weights on one place, in the order of the caption."""
-    peaks = weights.reshape(len(weights), -1).max(1, initial=0)
+    peaks = weights.max(tuple(range(1, weights.ndim)), initial=0)  # of no tokens, too: the end may come first
     return sorted(np.argsort(-peaks, kind="stable")[:WORDS].tolist())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import DataError
+from elman.training.drawing import new_figure, write_png
 
 Array = NDArray[Any]
 PAST, FORECAST, ACTUAL = "#444444", "#4477aa", "#cc3311"
@@ -35,19 +36,13 @@ class Panel:
 
 
 def forecast_picture(panels: Sequence[Panel], out_png: Path) -> None:
-    """Draw the first MOST panels. Raises DataError where there are none, or where matplotlib is missing."""
+    """Draw the first MOST panels. DataError where there are none, OptionError without matplotlib."""
     if not panels:
         raise DataError("there are no forecasts to draw")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise DataError("a picture is drawn by matplotlib; install it with: pip install 'elman[report]'") from None
     shown = panels[:MOST]
     columns = 1 if len(shown) == 1 else 2
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(8 if columns == 1 else 12, 0.6 + 3.2 * rows), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8 if columns == 1 else 12, 0.6 + 3.2 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, panel in zip(grid, shown):
         _draw(axes, panel)
@@ -55,9 +50,7 @@ def forecast_picture(panels: Sequence[Panel], out_png: Path) -> None:
         axes.set_visible(False)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
-    temporary = out_png.with_name(f"tmp-{out_png.name}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(out_png)
+    write_png(figure, out_png)
 
 
 def _draw(axes: Any, panel: Panel) -> None:

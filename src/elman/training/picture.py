@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from elman.errors import DataError
+from elman.errors import DataError, OptionError
+from elman.training.drawing import new_figure, write_png
 from elman.training.log import read_log
 from elman.training.metrics import bits, in_nats
 from elman.training.progress import singular
@@ -25,21 +26,16 @@ def learning_curve(log_path: Path, out_png: Path, *, note: Callable[[str], None]
     if not lines:
         raise DataError(f"the log {log_path} holds no lines to draw")
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+        figure = new_figure(8, 6)
+    except OptionError:
         text = "no learning curve was drawn: matplotlib is missing (pip install 'elman[report]')"
         (note or (lambda line: print(line, file=sys.stderr)))(text)
         return False
-    figure = Figure(figsize=(8, 6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     unit = lines[-1].get("unit")
     _draw_losses(upper, lines, singular(unit) if isinstance(unit, str) else "unit")
     _draw_gradient(lower, lines)
-    temporary = out_png.with_name(f"tmp-{out_png.name}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(out_png)
+    write_png(figure, out_png)
     return True
 
 

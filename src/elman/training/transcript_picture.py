@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from elman.errors import OptionError
+from elman.training.drawing import new_figure, write_png
 
 COLORS = ("#4477aa", "#cc3311", "#228833", "#aa3377", "#b8860b", "#117777", "#882255", "#555555")
 SEEN = 0.2
@@ -28,14 +28,8 @@ def transcript_picture(
 ) -> None:
     """Draw log-mel bands (T, mels), `hop` seconds a frame, at `hertz` (mels,), above probabilities (steps, 1 + V) of
     the tokens, the blank first. Raises OptionError where matplotlib is missing."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise OptionError("a picture needs matplotlib; install it with: pip install 'elman[report]'") from None
     seconds = len(bands) * hop
-    figure = Figure(figsize=(min(24.0, max(7.0, 4 * seconds)), 5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(min(24.0, max(7.0, 4 * seconds)), 5)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     loudness = bands.T * (10 / np.log(10))  # decibels
     upper.imshow(
@@ -65,6 +59,4 @@ def transcript_picture(
     lower.set_ylabel("probability")
     lower.set_xlabel("seconds")
     lower.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, borderpad=0.1)
-    temporary = out_png.with_name(f"tmp-{out_png.name}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(out_png)
+    write_png(figure, out_png)

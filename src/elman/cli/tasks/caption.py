@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from elman.cli import options
-from elman.cli.options import RUN, TOKENS, Option
+from elman.cli.options import TOKENS
 from elman.cli.sources import Reading
-from elman.cli.tasks.task import Chosen, Task
+from elman.cli.tasks.task import PICTURE, Chosen, Task
 from elman.cli.tasks.transduce import N_BEST, SEARCH, searching
 from elman.data import Table, is_made
 
@@ -31,11 +31,8 @@ class CaptionTask(Task):
         ("DATA", "A list (.tsv .csv .jsonl) of PNG or JPEG files with captions, an .npz of arrays, or made:scenes"),
     )
     reading = (*options.READING, options.MADE[1])
-    using = (
-        *SEARCH,
-        N_BEST,
-        Option("picture", "str | None", None, RUN, "Draw the first records, and where the model looked, into a PNG"),
-    )
+    judging = SEARCH
+    using = (*SEARCH, N_BEST, PICTURE)
 
     def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Table:
         """The table of pictures; files are opened when the model reads them."""
@@ -71,7 +68,7 @@ class CaptionTask(Task):
     def predict(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Iterator[dict[str, Any]]:
         """The caption of each record; with --n-best, several; with --picture, a picture of the first ones."""
         reading.require_made([source])
-        table, n_best = self.read([source], reading, "test", model), chosen.get("n_best") or 1
+        table, n_best = self.read([source], reading, "test", model), chosen.get("n_best", 1)
         every = searching(model, chosen).outputs(table, n_best)
         if chosen.get("picture") is not None:
             model.picture(table, chosen["picture"])

@@ -12,13 +12,12 @@ from typing import Any
 from elman.cli import options
 from elman.cli.options import RUN, Option
 from elman.cli.sources import Reading
-from elman.cli.tasks.task import Chosen, Data, Task
+from elman.cli.tasks.task import PICTURE, Chosen, Data, Task
 from elman.data import Table, is_made
 from elman.errors import DataError
 
 STEPS = Option("steps", "int | None", None, RUN, "A forecaster is judged on so many last steps of every series")
 STRIDE = Option("stride", "int | None", None, RUN, "Steps between a forecaster's origins; default: its horizon")
-PICTURE = Option("picture", "str | None", None, RUN, "A forecaster draws a few forecasts into this PNG file")
 OTHERS = ("naive", "drift", "seasonal_naive")
 
 
@@ -32,7 +31,8 @@ class ForecastTask(Task):
         ("DATA", "A table of numbers over time: .csv .tsv .jsonl .parquet, also .gz; a column a series, or long"),
     )
     reading = options.READING
-    using = (STEPS, STRIDE, PICTURE)
+    judging = (STEPS, STRIDE, PICTURE)
+    using = (PICTURE,)
 
     def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Table:
         """The table of the one source."""

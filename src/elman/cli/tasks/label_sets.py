@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from elman.cli import options
@@ -12,7 +11,7 @@ from elman.cli.options import RUN, Option
 from elman.cli.sources import Reading
 from elman.cli.tasks.task import Chosen, Task
 from elman.data import Table, is_made
-from elman.errors import DataError, OptionError
+from elman.errors import DataError
 
 
 class LabelSetTask(Task):
@@ -59,21 +58,17 @@ class LabelSetTask(Task):
 
     def generate(self, model: Any, chosen: Chosen) -> None:
         """Print the sequence as one line of JSON, and draw it."""
-        picture = chosen.get("picture")
-        if picture is not None and not Path(picture).parent.is_dir():
-            raise OptionError(f"--picture {picture}: there is no folder {Path(picture).parent}; create it first")
         start: Any = []
         if chosen.get("start") is not None:
             table = self.read([chosen["start"]], Reading(), "test", model)
             start = table.column(model.input)[0]
         how = {name: chosen[name] for name in ("temperature", "seed") if name in chosen}
         steps = model.generate(start, chosen.get("length", 200), **how)
-        if picture is not None:
-            from elman.cli.roll import roll_png
-            from elman.runtime import write_atomically
+        if (picture := chosen.get("picture")) is not None:
+            from elman.training.roll_picture import draw_roll
 
             title = f"{len(steps) - len(start):,} steps, temperature {chosen.get('temperature', 1.0):g}"
-            write_atomically(picture, [roll_png(steps, model.classes_, len(start), title)])
+            draw_roll(steps, model.classes_, len(start), title, picture)
         numbers = all(label.isdecimal() and label == str(int(label)) for label in model.classes_)
         print(json.dumps([[int(label) if numbers else label for label in step] for step in steps]))
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from elman.cli import options
-from elman.cli.options import Option
+from elman.cli.options import RUN, Option
 from elman.cli.sources import Reading
 from elman.data import is_made
 from elman.models.options import OPTIONS, fields
 
 Chosen = Mapping[str, Any]
+PICTURE = Option(
+    "picture", "str | None", None, RUN, "Draw the first records, and what the model makes of them, into this PNG file"
+)
 DATA = ("DATA", "A file (.csv .tsv .jsonl .conllu .conll .txt .npz, also .gz), a folder, made:parity and its kin, or -")
 
 
@@ -47,8 +50,10 @@ class Task:
     """What is named without an option in `elman train`, and a line about each; "..." takes the rest."""
     reading: ClassVar[Sequence[Option]] = (*options.READING, *options.MADE)
     """How files are read."""
+    judging: ClassVar[Sequence[Option]] = ()
+    """Options of `elman evaluate` that not every task has."""
     using: ClassVar[Sequence[Option]] = ()
-    """Options of `elman predict` and `elman evaluate` that not every task has."""
+    """Options of `elman predict` that not every task has."""
     makes_with: ClassVar[Sequence[str]] = ()
     """The names of the options of `elman generate` that it takes; empty for a task that generates nothing."""
     generating: ClassVar[Sequence[Option]] = ()

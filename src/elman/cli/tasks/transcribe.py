@@ -8,8 +8,9 @@ from typing import Any
 from elman.cli import options
 from elman.cli.options import RUN, TOKENS, Option
 from elman.cli.sources import Reading
-from elman.cli.tasks.task import Chosen, Task
+from elman.cli.tasks.task import PICTURE, Chosen, Task
 from elman.data import Table
+from elman.errors import OptionError
 
 SOUNDS = "A list (.tsv .csv .jsonl) of sound files with transcripts, or a folder with a.txt beside a.wav"
 
@@ -22,12 +23,12 @@ class TranscribeTask(Task):
     about = "Learn to write down what is said, or played, in sounds."
     sources = (("DATA", SOUNDS),)
     reading = options.READING
-    using = (
+    judging = using = (
         Option("beam", "int", 1, RUN, "Width of a transcriber's search; 1: the likeliest path only"),
         Option("language_model", "str | None", None, RUN, "A model of `elman train language-model` that helps it"),
         Option("lm_weight", "float", 0.5, RUN, "How much that model counts"),
         Option("length_bonus", "float", 0.0, RUN, "What a token adds to a transcript's score"),
-        Option("picture", "str | None", None, RUN, "Draw the first sound and what is heard when into this PNG file"),
+        PICTURE,
     )
 
     def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Table:
@@ -82,6 +83,10 @@ def decoding(chosen: Chosen) -> dict[str, Any]:
     """The chosen options of the search, as `Transcriber.predict` takes them."""
     given = {"beam": "beam", "lm_weight": "weight", "length_bonus": "bonus"}
     found = {name: chosen[option] for option, name in given.items() if chosen.get(option) is not None}
+    if "lm_weight" in chosen and not chosen.get("language_model"):
+        raise OptionError("--lm-weight says how much a --language-model counts; give both")
+    if "length_bonus" in chosen and not chosen.get("language_model") and chosen.get("beam", 1) == 1:
+        raise OptionError("--length-bonus is for a search; give --beam 8, or a --language-model, too")
     if chosen.get("language_model"):
         from elman.models import LanguageModel
 

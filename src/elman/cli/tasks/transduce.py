@@ -9,7 +9,7 @@ from typing import Any
 from elman.cli import options
 from elman.cli.options import RUN, TOKENS, Option
 from elman.cli.sources import Reading
-from elman.cli.tasks.task import Chosen, Data, Task
+from elman.cli.tasks.task import PICTURE, Chosen, Data, Task
 from elman.data import Table, is_made
 from elman.errors import DataError, OptionError
 
@@ -29,11 +29,8 @@ class TransduceTask(Task):
     about = "Learn to write a text for a text: translation, spelling to sound, answers to questions."
     sources = (("FILES...", "A table (.tsv .csv .jsonl, also .gz), or two files of lines: sources, targets"),)
     reading = options.READING
-    using = (
-        *SEARCH,
-        N_BEST,
-        Option("picture", "str | None", None, RUN, "Draw where the first record's output looked in its source: a PNG"),
-    )
+    judging = SEARCH
+    using = (*SEARCH, N_BEST, PICTURE)
 
     def data(self, sources: Sequence[str], chosen: Chosen, estimator: Any) -> Data:
         """Two files come as one name, as they stand in --valid and --test, too."""
@@ -75,7 +72,7 @@ class TransduceTask(Task):
         """The source and what is written for it; with --n-best, several; with --picture, a picture."""
         table = self.read([source], reading, "test", model)
         sources = table.column("text" if table.names == ["text"] else model.input)
-        n_best = chosen.get("n_best") or 1
+        n_best = chosen.get("n_best", 1)
         every = searching(model, chosen).outputs(sources, n_best)
         if chosen.get("picture") is not None:
             from elman.training.attention_picture import draw_attention

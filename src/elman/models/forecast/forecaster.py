@@ -322,7 +322,7 @@ class Forecaster(ForecasterOptions, Estimator):
         `stride` (default: a horizon) steps, each from what was known then, beside naive forecasts."""
         series, horizon = self._read(X), self.recipe_.horizon
         steps = steps if steps is not None else max(self.holdout, horizon)
-        stride = stride or horizon
+        stride = horizon if stride is None else stride
         if steps < horizon or stride < 1:
             raise OptionError(f"a back-test over {steps} steps, every {stride}, holds no horizon of {horizon} steps")
         windows = self._windows(series)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import io
+import os
 from collections.abc import Sequence
 
-from elman.errors import OptionError
+from elman.training.drawing import new_figure, write_png
 
 GIVEN, MADE = "#bbbbbb", "#4477aa"
 MOST_STEPS, MOST_NAMES = 4096, 40
 
 
-def roll_png(steps: Sequence[Sequence[str]], labels: Sequence[str], given: int, title: str) -> bytes:
-    """The picture as PNG; the first `given` steps are grey. Labels outside the range of those used are left out."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Patch
-    except ImportError:
-        raise OptionError("--picture needs matplotlib: pip install 'elman[report]'") from None
+def draw_roll(
+    steps: Sequence[Sequence[str]], labels: Sequence[str], given: int, title: str, out_png: str | os.PathLike[str]
+) -> None:
+    """The first `given` steps are grey. Labels outside the range of those used are left out. Raises OptionError
+    without matplotlib."""
     shown = steps[:MOST_STEPS]
     places = {label: place for place, label in enumerate(labels)}
     used = [places[label] for step in shown for label in step] or [0]
     low, high = max(0, min(used) - 2), min(len(labels), max(used) + 3)
-    figure = Figure(figsize=(min(40.0, max(8.0, len(shown) / 16)), 5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(min(40.0, max(8.0, len(shown) / 16)), 5)
     axes = figure.subplots()
     for colour, first, last in ((GIVEN, 0, given), (MADE, given, len(shown))):
         spots = [(t, places[label]) for t in range(first, min(last, len(shown))) for label in shown[t]]
@@ -42,9 +38,9 @@ def roll_png(steps: Sequence[Sequence[str]], labels: Sequence[str], given: int, 
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     if given:
+        from matplotlib.patches import Patch
+
         axes.legend(
             handles=[Patch(color=GIVEN, label="given"), Patch(color=MADE, label="generated")], loc="upper right"
         )
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return out.getvalue()
+    write_png(figure, out_png)
