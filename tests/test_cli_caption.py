@@ -60,6 +60,13 @@ def test_what_a_model_says_of_files(run: Run) -> None:
     first = json.loads(out.splitlines()[0])
     assert (set(first), first["image"]) == ({"image", "caption", "log_probability"}, "0.png")
     assert Path("seen.png").read_bytes().startswith(b"\x89PNG\r\n")
+    Path("some").mkdir(exist_ok=True)
+    for name in ("0.png", "3.png"):
+        (Path("some") / name).write_bytes(Path(name).read_bytes())
+    records = [json.loads(line) for line in run("predict", "m.elman", "some")[0].splitlines()]
+    assert [record["image"] for record in records] == [str(Path("some") / name) for name in ("0.png", "3.png")]
+    assert "some has no column 'caption'" in run("evaluate", "m.elman", "some", code=2)[1]
+    assert "0.png is a picture, which `elman train caption` reads" in run("train", "classify", "some", code=2)[1]
     out, _ = run("predict", "m.elman", "3.png", "--n-best", "2", "--beam-size", "3")
     assert len(json.loads(out)["outputs"]) == 2
 

@@ -82,6 +82,8 @@ def test_outputs_one_or_several(run: Run) -> None:
     first, second = (json.loads(line) for line in out.splitlines())
     assert set(first) == {"source", "target", "log_probability"}
     assert second["source"] == "an owl"
+    out, _ = run("predict", "model.elman", "a.en")  # lines of sources alone
+    assert len(out.splitlines()) == 24
     out, _ = run("predict", "model.elman", "pairs.tsv", "--n-best", "3", "--beam-size", "4", "--out", "out.jsonl")
     records = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert (out, len(records)) == ("", 24)
@@ -104,7 +106,8 @@ def test_a_picture_of_attention(run: Run) -> None:
         (["train", "transduce", "a.en", "a.de", "pairs.tsv"], "transduce learns from one table, or from two files"),
         (["train", "transduce", "a.en", "short.de"], "a.en has 24 lines and short.de has 1; line n of one must belong"),
         (["train", "transduce", "a.en", "no.de"], "there is no file no.de"),
-        (["train", "transduce", "a.en"], "the suffix '.en' says no known format"),
+        (["train", "transduce", "a.en"], "a.en is one file of lines; name the other, too: the sources first"),
+        (["evaluate", "model.elman", "a.en"], "a.en has no column 'source'"),
         (["train", "transduce", "a.en", "a.de", "--valid", "a.en,short.de"], "a.en has 24 lines and short.de has 1"),
         (
             ["train", "transduce", "a.en", "a.de", "--columns", "a,b"],

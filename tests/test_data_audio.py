@@ -209,7 +209,7 @@ def test_lists_and_folders(tmp_path: Path) -> None:
     assert sound_table(folder).columns == {"path": [str(folder / n) for n in ("a.WAV", "b.wav", "deep/c.wav")]}
     assert sound_table(folder / "b.wav").columns == {"path": [str(folder / "b.wav")]}
     (folder / "b.txt").write_text("bee\n  bee\n")
-    with pytest.raises(DataError, match=r"a\.WAV has no transcript beside it \(a\.txt\)"):
+    with pytest.raises(DataError, match=r"a\.WAV has no text beside it \(a\.txt\)"):
         sound_table(folder)
     (folder / "a.txt").write_text("ay")
     (folder / "deep" / "c.txt").write_text("sea")

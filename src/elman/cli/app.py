@@ -28,7 +28,7 @@ from elman.cli import EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_INTERRUPTED, options, t
 from elman.cli.options import verb
 from elman.cli.runs import Resumable
 from elman.cli.tasks import TASKS, Task
-from elman.cli.tasks.task import DATA
+from elman.cli.tasks.task import TO_USE
 from elman.errors import ElmanError
 
 ABOUT = "elman: the toolkit for recurrent neural networks. Train on your own file, judge, use; one file is the model."
@@ -65,15 +65,15 @@ def build() -> App:
     evaluate = (*options.EVALUATE, *(option for task in TASKS.values() for option in task.judging))
     predict = (*options.PREDICT, *(option for task in TASKS.values() for option in task.using))
     for name, about, data, own, module in (
-        ("evaluate", "Judge a model by labelled data.", [MODEL, DATA], evaluate, "use"),
+        ("evaluate", "Judge a model by labelled data.", [MODEL, TO_USE], evaluate, "use"),
         (
             "predict",
             "Label, tag or score records; one JSON object a line.",
-            [MODEL, DATA],
+            [MODEL, TO_USE],
             predict,
             "use",
         ),
-        ("diagnose", "See what happens to the gradient inside a model.", [MODEL, DATA], options.DIAGNOSE, "diagnose"),
+        ("diagnose", "See what happens to the gradient inside a model.", [MODEL, TO_USE], options.DIAGNOSE, "diagnose"),
         (
             "compare",
             "See what happens to the gradient in several models, side by side.",

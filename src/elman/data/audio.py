@@ -20,7 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from elman.data.files import PathLike, brief, check_exists, open_bytes, read_text
+from elman.data.files import PathLike, brief, check_exists, open_bytes
+from elman.data.folders import with_texts
 from elman.data.readers import read_table
 from elman.data.table import Table
 from elman.errors import DataError, ElmanError
@@ -308,24 +309,9 @@ def sound_table(path: PathLike, input: str = "path", target: str = "text", **rea
     """
     path = Path(path)
     if stat.S_ISDIR(check_exists(path)):
-        return _folder(path, input, target)
+        return with_texts(path, SUFFIXES, "sounds", input, target)
     if path.suffix.lower() in SUFFIXES:
         return Table(str(path), {input: [str(path)]}, [1], "record")
     table = read_table(path, **reading)
     paths = [str(path.parent / one) if isinstance(one, str) else one for one in table.column(input)]
     return Table(table.source, {**table.columns, input: paths}, table.lines, table.unit)
-
-
-def _folder(root: Path, input: str, target: str) -> Table:
-    sounds = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    if not sounds:
-        raise DataError(f"the folder {root} holds no sounds ({', '.join(SUFFIXES)}); check the path")
-    columns: dict[str, list[Any]] = {input: [str(p) for p in sounds]}
-    texts = [p.with_suffix(".txt") for p in sounds]
-    there = [p.is_file() for p in texts]
-    if any(there):
-        if not all(there):
-            lone = sounds[there.index(False)]
-            raise DataError(f"{lone} has no transcript beside it ({lone.stem}.txt), as other sounds of the folder have")
-        columns[target] = [" ".join(read_text(p).split()) for p in texts]
-    return Table(str(root), columns, list(range(1, len(sounds) + 1)), "record")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.files import PathLike, brief, check_exists
+from elman.data.folders import with_texts
 from elman.data.readers import read_table
 from elman.data.table import Table
 from elman.errors import DataError
@@ -51,12 +52,15 @@ def read_image(path: PathLike) -> Image:
 
 
 def image_table(path: PathLike, input: str = "image", target: str = "caption", **reading: Any) -> Table:
-    """A table of pictures: one PNG or JPEG; an .npz of arrays; or a list (.csv, .tsv, .jsonl) with a column of paths.
+    """A table of pictures: one PNG or JPEG; a folder of them, a.txt beside a.png; an .npz of arrays; or a list (.csv,
+    .tsv, .jsonl) with a column of paths.
 
     Paths are taken from where the list lies. A path that stands in several records is one picture, and their captions
     are all right. reading: as `read_table` takes it.
     """
     path = Path(path)
+    if path.is_dir():
+        return with_texts(path, SUFFIXES, "pictures", input, target)
     if path.suffix.lower() in SUFFIXES:
         return Table(str(path), {input: [str(path)]}, [1], "record")
     table = read_table(path, **reading)

@@ -51,6 +51,10 @@ BINARY: dict[str, Callable[[PathLike], Table]] = {
     ".parquet": read_parquet,
 }
 SUFFIXES = (*BY_FIELD, *BY_LINE, *BINARY)
+_SOUND, _PICTURE = ("a sound, which `elman train transcribe` reads", "a picture, which `elman train caption` reads")
+NO_TEXTS = {
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3"), _SOUND), **dict.fromkeys((".png", ".jpg", ".jpeg"), _PICTURE)
+}  # fmt: skip
 
 
 def read_table(
@@ -85,6 +89,11 @@ def read_table(
     )
 
 
+def is_known(path: PathLike) -> bool:
+    """Whether `read_table` knows what the file is: it has a suffix of SUFFIXES, is a folder, or standard input."""
+    return os.fspath(path) == "-" or Path(path).is_dir() or _suffix(path) in SUFFIXES
+
+
 def _suffix(path: PathLike) -> str:
     name = os.fspath(path)
     return Path(name[:-3] if is_gzip(name) else name).suffix.lower()
@@ -107,6 +116,8 @@ def read_folder(path: PathLike, *, encoding: str = "utf-8", errors: str = "stric
                 raise DataError(
                     f"{document} is a folder inside a label's folder; a label's folder holds documents only"
                 )
+            if (what := NO_TEXTS.get(document.suffix.lower())) is not None:
+                raise DataError(f"{document} is {what}; a folder is read as texts, one in each file")
             found.append((document, folder.name))
     columns: dict[str, list[str]] = {"text": [read_text(file, encoding=encoding, errors=errors) for file, _ in found]}
     if labels:

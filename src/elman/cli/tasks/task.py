@@ -19,6 +19,10 @@ PICTURE = Option(
     "picture", "str | None", None, RUN, "Draw the first records, and what the model makes of them, into this PNG file"
 )
 DATA = ("DATA", "A file (.csv .tsv .jsonl .conllu .conll .txt .npz, also .gz), a folder, made:parity and its kin, or -")
+TO_USE = (
+    "DATA", "What the model reads: a file (.csv .tsv .jsonl .conllu .conll .txt .npz .parquet, also .gz; a sound, a "
+    "picture; two files of lines: a,b), a folder of such, made:parity and its kin, or -",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

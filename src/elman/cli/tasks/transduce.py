@@ -47,7 +47,13 @@ class TransduceTask(Task):
             )
         first, comma, second = name.partition(",")
         if not comma or Path(name).exists():
-            return reading.table(name, part)
+            from elman.data.readers import is_known, read_lines, read_text
+
+            if is_known(name) or not Path(name).exists():
+                return reading.table(name, part)
+            if part == "test":  # the sources alone, as in the files that it learnt from
+                return read_lines(read_text(name, encoding=reading.encoding, errors=reading.errors), name)
+            raise DataError(f"{name} is one file of lines; name the other, too: the sources first, then the targets")
         if reading.columns is not None:
             raise OptionError(f"--columns is for CSV and TSV files, but {name} is two files of lines; leave it out")
         names = (model.input, model.target)
