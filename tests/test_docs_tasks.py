@@ -78,7 +78,8 @@ def test_options_of_the_commands_exist(task: str, capsys: pytest.CaptureFixture[
         offered = capsys.readouterr().out
         for flag in re.findall(r"--[a-z-]+", rest):
             assert flag in offered, (verb, flag)
-    assert main(["train", task, "--help"]) == main(["predict", "--help"]) == main(["generate", "--help"]) == 0
+    for words in (["train", task], ["evaluate"], ["predict"], ["generate"]):
+        assert main([*words, "--help"]) == 0
     offered = capsys.readouterr().out
     for flag in re.findall(r"`(--[a-z-]+)", page(task)):
         assert flag in offered, flag
