@@ -172,6 +172,20 @@ def test_the_picture_is_a_png_with_something_in_it(kind: str, tmp_path: Path) ->
         assert (tuple(colour) in seen) is expected
 
 
+def test_errors_of_numbers_fall_on_a_scale_of_powers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("elman.training.picture.write_png", lambda figure, _: drawn.append(figure))
+    made = [
+        {"step": n, "unit": "values", "loss": 10.0**-n, "gradient_norm": 1.0,
+         "validation": {"loss": 10.0**-n, "mse": 10.0**-n, "r2": 0.9}}
+        for n in range(4)
+    ]  # fmt: skip
+    assert learning_curve(write_log(tmp_path / "log.jsonl", made), tmp_path / "curve.png")
+    upper, _, right = drawn[0].axes
+    assert upper.get_yscale() == "log"
+    assert [line.get_label() for line in right.lines] == ["r2"]  # a squared error is no share, however small
+
+
 def picture_colours(path: Path) -> set[tuple[int, ...]]:
     from PIL import Image
 

@@ -14,6 +14,7 @@ from elman.training.metrics import bits, in_nats
 from elman.training.progress import singular
 
 TRAINING, VALIDATION, GRADIENT = "#4477aa", "#cc3311", "#777777"
+ERRORS = ("mse", "mae", "rmse", "mase", "smape", "pinball")
 OTHERS = ("#228833", "#aa3377", "#ccaa22", "#66ccee")
 
 
@@ -53,7 +54,7 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
         best = min(range(len(steps)), key=losses.__getitem__)
         late = steps[best] > 0.8 * steps[-1]  # the text then stands to the left, clear of the right-hand axis
         axes.annotate(
-            f"lowest: {losses[best]:.3f}" + (f" nats\n= {bits(losses[best]):.3f} bits" if nats else ""),
+            f"lowest: {losses[best]:.3f} nats\n= {bits(losses[best]):.3f} bits" if nats else f"lowest: {losses[best]:.3g}",
             (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points",
             ha="right" if late else "center", fontsize=8,
             color=VALIDATION, arrowprops={"arrowstyle": "-", "color": VALIDATION, "linewidth": 0.7},
@@ -63,12 +64,14 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
     axes.set_title("Learning curve", loc="left", fontweight="bold")
     axes.grid(alpha=0.25)
     axes.margins(y=0.12)
+    if not nats and axes.lines and axes.dataLim.y0 > 0 and axes.dataLim.y1 > 30 * axes.dataLim.y0:
+        axes.set_yscale("log")  # an error of numbers falls by orders of magnitude
     handles, labels = axes.get_legend_handles_labels()
     shares = _share_names(figures)
     if shares:
         right = axes.twinx()
         right.set_ylim(0, 1.02)
-        right.set_ylabel("share (0 to 1)")
+        right.set_ylabel("validation figures (0 to 1)")
         for name, color in zip(shares, OTHERS, strict=False):
             steps, values = _series(figures, name)
             right.plot(
@@ -79,13 +82,16 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
                 linewidth=1.2,
                 marker="s",
                 markersize=2.5,
-                label=f"validation {name}",
+                label=name.replace("_", " "),
             )
         handles, labels = handles + right.get_legend_handles_labels()[0], labels + right.get_legend_handles_labels()[1]
     elif nats:
         right = axes.secondary_yaxis("right", functions=(bits, lambda value: value / bits(1.0)))
         right.set_ylabel(f"bits per {unit}")
-    (right if shares else axes).legend(handles, labels, frameon=False, loc="best")
+    axes.legend(  # above: inside it would lie on one of the curves
+        handles, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels), frameon=False, fontsize=8,
+        borderpad=0.1, columnspacing=1.2, handlelength=1.6,
+    )  # fmt: skip
 
 
 def _draw_gradient(axes: Any, lines: list[dict[str, Any]]) -> None:
@@ -121,8 +127,8 @@ def _series(lines: list[dict[str, Any]], name: str, positive: bool = False) -> t
 
 
 def _share_names(figures: list[dict[str, Any]]) -> list[str]:
-    """The figures that lie between 0 and 1 throughout, such as accuracy and F1."""
-    names = dict.fromkeys(name for line in figures for name in line if name not in ("step", "loss"))
+    """The figures that lie between 0 and 1 throughout, such as accuracy and F1, but for errors of numbers."""
+    names = dict.fromkeys(name for line in figures for name in line if name not in ("step", "loss", *ERRORS))
     series = {name: _series(figures, name)[1] for name in names}
     return [name for name, values in series.items() if values and all(0 <= v <= 1 for v in values)]
 
