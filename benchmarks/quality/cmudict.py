@@ -27,11 +27,11 @@ def table(path: Path) -> Table:
     return Table(path.name, {"source": [row[0] for row in rows], "target": targets}, list(range(1, len(rows) + 1)))
 
 
-def main(folder: str, attention: str = "additive", epochs: str = "18") -> None:
+def main(folder: str, attention: str = "additive", epochs: str = "12") -> None:
     train, dev, test = (table(Path(folder) / name) for name in ("train.tsv.gz", "dev.tsv", "test.tsv"))
     model = EncoderDecoder(
-        level="char", target_level="space", attention=attention, hidden_size=384 if attention == "none" else 256,
-        embedding_size=128, dropout=0.2, label_smoothing=0.1, batch_size=128, lr=2e-3, schedule="cosine",
+        level="char", target_level="space", attention=attention, hidden_size=256, num_layers=2,
+        embedding_size=128, dropout=0.2, label_smoothing=0.1, batch_size=64, lr=2e-3, schedule="cosine",
         warmup_steps=200, epochs=int(epochs), patience=None, monitor="accuracy", seed=1,
     )  # fmt: skip
     model.fit(train, valid=dev, progress=Progress.auto())
