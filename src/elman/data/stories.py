@@ -34,12 +34,15 @@ class _World:
         choices = tuple(choices)
         return choices[int(self.generator.integers(len(choices)))]
 
+    def held(self) -> list[str]:
+        """What somebody has."""
+        return [thing for things in self.has.values() for thing in things]
+
     def go_on(self) -> str:
         """What happens next. Nobody takes what is held or lies in another room; where a thing lay at first is open."""
         person = self.pick(self.has)
         room, has = self.room.get(person), self.has[person]
-        held = [thing for things in self.has.values() for thing in things]
-        near = [thing for thing in THINGS if thing not in held and self.lies.get(thing, room) == room]
+        near = [thing for thing in THINGS if thing not in self.held() and self.lies.get(thing, room) == room]
         ways = ["go"] + ["take"] * 3 * bool(room and near) + ["drop"] * bool(has)
         match self.pick(ways):
             case "take":
@@ -55,10 +58,9 @@ class _World:
 
     def ask(self, kind: str) -> tuple[str, str]:
         """A question of the kind, and its answer. What is had is asked rather of those who have something."""
-        held = [thing for things in self.has.values() for thing in things]
         having = [person for person, things in self.has.items() if things]
         rather = self.generator.random() < 0.7
-        person = self.pick(having if rather and having and kind in ("what", "how many") else self.room)
+        person = self.pick((rather and kind in ("what", "how many") and having) or self.room)
         room, has = self.room[person], self.has[person]
         match kind:
             case "where":
@@ -67,7 +69,7 @@ class _World:
                 said = self.pick((room, self.pick(other for other in ROOMS if other != room)))
                 return f"is {person} in the {said} ?", "yes" if said == room else "no"
             case "who":
-                thing = self.pick(held if rather and held else THINGS)
+                thing = self.pick((rather and self.held()) or THINGS)
                 return f"who has the {thing} ?", next((p for p in having if thing in self.has[p]), "nobody")
             case "what":
                 return f"what does {person} have ?", " and ".join(f"the {thing}" for thing in has) or "nothing"
