@@ -28,12 +28,12 @@ def of_kind(table: Table, kind: str) -> tuple[list[str], list[str]]:
 def main(path: str = "", sentences: str = "2-4") -> None:
     """Learn, judge, look: exact matches on new stories, beside answers that need no story."""
     low, high = map(int, sentences.split("-"))
-    known, new = make("stories", 2000, (low, high), seed=1), make("stories", 1000, (low, high), seed=2)
+    known, new = make("stories", 3000, (low, high), seed=1), make("stories", 500, (low, high), seed=2)
     if path:
         model = EncoderDecoder.load(path)
     else:
         model = EncoderDecoder(
-            cell="gru", hidden_size=48, embedding_size=32, lr=0.01, schedule="cosine", batch_size=32, epochs=10,
+            cell="gru", hidden_size=48, embedding_size=32, lr=0.01, schedule="cosine", batch_size=16, epochs=7,
             dropout=0.0,
         ).fit(known)  # fmt: skip
         print(f"learnt from {len(known):,} stories in {model.summary_.seconds:.0f} s")
