@@ -1,6 +1,7 @@
 """Questions about made stories are answered, by a network that learns it in some ten seconds, and judged by their kind.
 
-`python examples/answer_questions.py` learns and judges; with MODEL 2-5 5000 behind it, it judges a model of `elman train transduce made:stories --length 2-5 --count 5000`.
+`python examples/answer_questions.py` learns and judges. `python examples/answer_questions.py MODEL 2-5 5000` judges
+MODEL, of `elman train transduce made:stories --length 2-5 --count 5000`.
 """
 
 from __future__ import annotations
