@@ -91,6 +91,19 @@ def test_outputs_one_or_several(run: Run) -> None:
     assert [len(record["outputs"]) for record in records] == [3] * 24
 
 
+def test_made_stories(run: Run) -> None:
+    made = ["made:stories", "--count", "40", "--length", "2-3"]
+    out, _ = run("train", "transduce", *made, "--test", "made:stories", "--out", "s.elman", *SMALL)
+    assert "made:stories (40 pairs)" in out
+    assert "made:stories; 4 made of their own" in out
+    assert "elman evaluate s.elman made:stories --length 2-3" in out
+    figures = json.loads(run("evaluate", "s.elman", *made, "--json")[0])
+    assert f"accuracy {figures['accuracy']:.4f}" in out
+    lines = run("predict", "s.elman", *made)[0].splitlines()
+    assert len(lines) == 40
+    assert " ? " in json.loads(lines[0])["source"]
+
+
 def test_a_picture_of_attention(run: Run) -> None:
     run("predict", "model.elman", "pairs.tsv", "--picture", "a.png")
     assert Path("a.png").read_bytes().startswith(b"\x89PNG\r\n")
@@ -115,10 +128,15 @@ def test_a_picture_of_attention(run: Run) -> None:
         ),
         (["train", "transduce", "tab.tsv"], "tab.tsv, line 3: expected 2 fields, as the header has, got 3"),
         (["train", "transduce", "bare.tsv"], "bare.tsv has no column 'source'"),
-        (["train", "transduce", "made:parity"], "made:parity is no parallel text"),
+        (["train", "transduce", "made:parity"], "made:parity is made for classify, not for transduce"),
         (["train", "transduce", "pairs.tsv", "--attention", "adaptive"], "--attention 'adaptive' is not known"),
         (["train", "transduce", "pairs.tsv", "--beam-size", "no"], "--beam-size must be a whole number"),
-        (["train", "transduce", "pairs.tsv", "--length", "3"], "there is no option --length"),
+        (["train", "transduce", "made:storys"], "there is no made task made:storys (did you mean 'stories'?)"),
+        (["train", "transduce", "made:stories", "--length", "0"], "length 0 is too short for made:stories"),
+        (["train", "transduce", "made:stories", "--input", "text"], "made:stories has no column 'text'"),
+        (["train", "classify", "made:stories"], "made:stories is made for transduce, not for classify"),
+        (["train", "transduce", "pairs.tsv", "--length", "3"], "--length is for made data"),
+        (["predict", "model.elman", "pairs.tsv", "--count", "3"], "--count is for made data"),
         (
             ["predict", "model.elman", "pairs.tsv", "--n-best", "0"],
             "--n-best must be a whole number, 1 or more",

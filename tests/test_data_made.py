@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -130,3 +131,66 @@ def test_options() -> None:
         make("parity", 10**6, 10**6, 0)
     with pytest.raises(OptionError, match="negative"):
         make("parity", 1, 1, -1)
+
+
+def _answer(source: str) -> tuple[str, str]:
+    """The kind of a question and its answer, told from the sentences alone: the last that speaks of it decides."""
+    question, story = source.split(" ? ")
+    told = re.findall(r"(\w+) (went|took|dropped) (?:to )?the (\w+) \.", story)
+    last = {thing: (way, who) for who, way, thing in told if way != "went"}
+    room = {who: name for who, way, name in told if way == "went"}
+
+    def has(person: str) -> list[str]:
+        taken = [thing for who, way, thing in reversed(told) if (who, way) == (person, "took")]
+        return [thing for thing in dict.fromkeys(taken) if last[thing] == ("took", person)][::-1]
+
+    match question.split():
+        case ["where", "is", person]:
+            return "where", room[person]
+        case ["is", person, "in", "the", name]:
+            return "whether", "yes" if room[person] == name else "no"
+        case ["who", "has", "the", thing]:
+            way, who = last.get(thing, ("", ""))
+            return "who", who if way == "took" else "nobody"
+        case ["what", "does", person, "have"]:
+            return "what", " and ".join(f"the {thing}" for thing in has(person)) or "nothing"
+        case ["how", "many", "things", "does", person, "have"]:
+            return "how many", ["none", "one", "two", "three", "four"][len(has(person))]
+    raise AssertionError(question)
+
+
+@pytest.mark.parametrize("length", [1, 4, (1, 31)])
+def test_stories_are_answered_rightly(length: int | tuple[int, int]) -> None:
+    table = make("stories", 501, length, 3)
+    assert table.names == ["source", "target", "kind"]
+    rows = list(zip(table.column("kind"), table.column("target")))
+    assert rows == [_answer(source) for source in table.column("source")]
+    assert set(Counter(table.column("kind")).values()) == {100, 101}
+    low, high = (length, length) if isinstance(length, int) else length
+    assert {source.count(" .") for source in table.column("source")} <= set(range(low, high + 1))
+    yes = Counter(target for kind, target in rows if kind == "whether")["yes"]
+    assert 30 <= yes <= 70  # four standard deviations of a hundred fair coins
+    if length == (1, 31):
+        given = [target for kind, target in rows if kind == "what"]
+        assert any(" and the " in target for target in given)
+        assert max(Counter(given).values()) < 60  # "nothing" is no answer to lean on
+
+
+def test_stories_make_sense() -> None:
+    """Nobody takes what another has or what lies in another room, drops what they lack, or goes where they are."""
+    for source in make("stories", 200, (1, 40), 0).column("source"):
+        room: dict[str, str] = {}
+        holder: dict[str, str] = {}
+        lies: dict[str, str] = {}
+        for who, way, name in re.findall(r"(\w+) (went|took|dropped) (?:to )?the (\w+) \.", source):
+            if way == "went":
+                assert room.get(who) != name
+                room[who] = name
+            elif way == "took":
+                assert name not in holder
+                assert lies.get(name, room[who]) == room[who]
+                holder[name] = who
+            else:
+                assert holder.pop(name) == who
+                lies[name] = room[who]
+        assert 1 <= len(room) <= 3

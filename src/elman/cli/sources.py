@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LENGTH, TRAIN_COUNT, TEST_COUNT = 20, 10_000, 1_000
 MADE_TASKS = {
     "made:parity": "classify", "made:modular": "classify", "made:agreement": "classify", "made:copy": "tag",
-    "made:adding": "regress",
+    "made:adding": "regress", "made:stories": "transduce",
 }  # fmt: skip
 PICTURES = {
     "made:scenes": (False, "never"), "made:clips": (True, "never"), "made:new-scenes": (False, "always"),
@@ -28,6 +28,13 @@ PICTURES = {
 MADE_TASKS |= dict.fromkeys(PICTURES, "caption")
 PARTS = ("train", "valid", "test")
 """Each has random numbers of its own, so that made data to learn from, to validate and to judge by never coincide."""
+
+
+def check_made(source: str, task: str) -> None:
+    """Raises DataError where `source` is made for another task."""
+    right = MADE_TASKS.get(source, task)
+    if right != task:
+        raise DataError(f"{source} is made for {right}, not for {task}; try `elman train {right} {source}`")
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Reading:
         low, high = int(found[1]), found[2]
         if high is not None:
             return low, int(high)
-        return (min(1, low), low) if part != "test" and MADE_TASKS.get(source) == "classify" else low
+        return (min(1, low), low) if part != "test" and MADE_TASKS.get(source) in ("classify", "transduce") else low
 
     def require_made(self, sources: Sequence[str | None]) -> None:
         """Raises OptionError where --length or --count is given and no source is made."""

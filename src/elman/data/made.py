@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from elman.data.batching import random
 from elman.data.files import PREFIX
+from elman.data.stories import stories
 from elman.data.table import Table
 from elman.errors import DataError, OptionError, did_you_mean
 
@@ -165,5 +166,6 @@ TASKS: dict[str, tuple[Callable[[np.random.Generator, Lengths], Columns], int]] 
     "copy": (copy, 1),
     "modular": (modular, 1),
     "agreement": (agreement, 1),
+    "stories": (stories, 1),
 }
 """The made tasks by name, each with its shortest length."""

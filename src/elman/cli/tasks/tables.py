@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from elman import data
-from elman.cli.sources import MADE_TASKS, Reading
+from elman.cli.sources import Reading, check_made
 from elman.cli.tasks.task import Task
 from elman.data import Table, is_made
 from elman.errors import DataError
@@ -29,11 +29,7 @@ class TableTask(Task):
     def read(self, sources: Sequence[str], reading: Reading, part: str, model: Any) -> Any:
         """The table of the one source; one to learn from that is large, in pieces."""
         reading = reading.validation() if part == "valid" else reading
-        right = MADE_TASKS.get(sources[0])
-        if is_made(sources[0]) and right and right != self.name:
-            raise DataError(
-                f"{sources[0]} is made for {right}, not for {self.name}; try `elman train {right} {sources[0]}`"
-            )
+        check_made(sources[0], self.name)
         return reading.pieces(sources[0]) if part == "train" and self.in_pieces else reading.table(sources[0], part)
 
     def inputs(self, source: str, reading: Reading, model: Any) -> Table:

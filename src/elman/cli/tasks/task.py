@@ -85,7 +85,8 @@ class Task:
         held_out = self.held_out(valid_name, valid, estimator)
         if hasattr(train, "most_held") and valid_name is None and estimator.valid_fraction:
             held_out += f", at most {train.most_held}"
-        given = {name: chosen.get(name) for name in ("columns", "encoding", "errors")}
+        names = ("columns", "encoding", "errors", *["length"] * is_made(test_name or valid_name or sources[0]))
+        given = {name: chosen.get(name) for name in names}
         return Data(
             train, valid, test, list(sources), valid_name, test_name, self.size(train), held_out,
             "".join(f" --{name} {shlex.quote(text)}" for name, text in given.items() if text),

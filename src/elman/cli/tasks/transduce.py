@@ -8,7 +8,7 @@ from typing import Any
 
 from elman.cli import options
 from elman.cli.options import RUN, TOKENS, Option
-from elman.cli.sources import Reading
+from elman.cli.sources import Reading, check_made
 from elman.cli.tasks.task import PICTURE, Chosen, Data, Task
 from elman.data import Table, is_made
 from elman.errors import DataError, OptionError
@@ -27,8 +27,10 @@ class TransduceTask(Task):
     name = "transduce"
     title = "encoder-decoder"
     about = "Learn to write a text for a text: translation, spelling to sound, answers to questions."
-    sources = (("FILES...", "A table (.tsv .csv .jsonl, also .gz), or two files of lines: sources, targets"),)
-    reading = options.READING
+    sources = (
+        ("FILES...", "A table (.tsv .csv .jsonl, also .gz), two files of lines: sources, targets; or made:stories"),
+    )
+    reading = (*options.READING, *options.MADE)
     judging = SEARCH
     using = (*SEARCH, N_BEST, PICTURE)
 
@@ -42,9 +44,8 @@ class TransduceTask(Task):
         """A table; or two files named as SOURCES,TARGETS."""
         (name,) = sources
         if is_made(name):
-            raise DataError(
-                f"{name} is no parallel text; made data is for `elman train classify made:parity` and the like"
-            )
+            check_made(name, self.name)
+            return (reading.validation() if part == "valid" else reading).table(name, part)
         first, comma, second = name.partition(",")
         if not comma or Path(name).exists():
             from elman.data.readers import is_known, read_lines, read_text
@@ -76,6 +77,7 @@ class TransduceTask(Task):
 
     def predict(self, model: Any, source: str, reading: Reading, chosen: Chosen) -> Iterator[dict[str, Any]]:
         """The source and what is written for it; with --n-best, several; with --picture, a picture."""
+        reading.require_made([source])
         table = self.read([source], reading, "test", model)
         sources = table.column("text" if table.names == ["text"] else model.input)
         n_best = chosen.get("n_best", 1)
