@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Set before torch is first imported: two pytest workers share two cores, and tests without torch need not load it.
@@ -38,3 +40,33 @@ def _same_start() -> None:
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
         torch.manual_seed(1990)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where `run` runs; a file of tests may have a folder of its own, with files in it."""
+    return tmp_path
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[str, str]]:
+    """Runs one command line in the folder; stdout and stderr, which has one sentence where the exit code is 2."""
+    from elman.cli import main
+
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+
+    def call(*words: str, code: int = 0, stdin: str | bytes = "") -> tuple[str, str]:
+        raw = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        found = main(words)
+        out, err = capsys.readouterr()
+        assert found == code, err
+        if code == 2:
+            assert err.startswith("elman: ")
+            assert err.count("\n") == 1
+        return out, err
+
+    return call

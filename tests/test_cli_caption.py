@@ -34,24 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs one command line beside the files; stdout and stderr."""
-    monkeypatch.chdir(folder)
-    capsys.readouterr()
-
-    def call(*words: str, code: int = 0) -> tuple[str, str]:
-        found = main(words)
-        out, err = capsys.readouterr()
-        assert found == code, err
-        if code == 2:
-            assert err.startswith("elman: ")
-            assert err.count("\n") == 1
-        return out, err
-
-    return call
-
-
 def test_what_a_model_says_of_files(run: Run) -> None:
     assert set(json.loads(run("evaluate", "m.elman", "list.tsv", "--json")[0])) == {
         "loss", "perplexity", "accuracy", "error_rate", "bleu",

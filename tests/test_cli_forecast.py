@@ -81,7 +81,7 @@ def test_predict_writes_records_csv_and_a_picture(place: Path, capsys: pytest.Ca
         (["a,2024-01-01,1,0", "a,1.2.2024,2,0"], "line 3: column 'day' holds '1.2.2024'"),
         (
             [f"a,2024-01-0{day},{value},0" for day, value in enumerate(["1", "2", "", "", "", ""], 1)],
-            "series 'a' has 2 values before the forecast; the model reads 12",
+            "bad.csv: series 'a' has 2 values, but 12 are needed: the model's lookback of 12",
         ),
         (["a,2024-01-01 00:00,1,0", "a,2024-01-01 12:00,2,0"], "is not a whole number of steps of 1 day"),
         ([f"a,2024-01-{day:02d},{day},0" for day in range(1, 21)], "known input 'offer' is missing at 2024-01-21"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,24 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [str(folder / "pairs.tsv"), "--attention", "none", "--out", str(folder / "plain.elman"), *SMALL]
     assert main(["train", "transduce", *words]) == 0
     return folder
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs one command line beside the files; stdout and stderr."""
-    monkeypatch.chdir(folder)
-
-    def call(*words: str, code: int = 0, stdin: str = "") -> tuple[str, str]:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        found = main(words)
-        out, err = capsys.readouterr()
-        assert found == code, err
-        if code == 2:
-            assert err.startswith("elman: ")
-            assert err.count("\n") == 1
-        return out, err
-
-    return call
 
 
 def test_two_files_and_a_table_are_the_same(run: Run) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,27 +23,6 @@ ROWS = "".join(f'"{a} {b}, ok",{"up" if a < b else "down"}\n' for a in "abcd" fo
 SENTENCES = """{"tokens": ["The", "dog", "barks"], "tags": ["DET", "NOUN", "VERB"]}
 {"tokens": ["A", "cat"], "tags": ["DET", "NOUN"]}
 """
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs one command line in an empty folder; stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str, code: int = 0, stdin: str | bytes | None = None) -> tuple[str, str]:
-        if stdin is not None:
-            raw = stdin if isinstance(stdin, bytes) else stdin.encode()
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
-        found = main(words)
-        out, err = capsys.readouterr()
-        assert found == code, err
-        if code == 2:
-            assert err.startswith("elman: ")
-            assert err.count("\n") == 1
-            assert "Traceback" not in err
-        return out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

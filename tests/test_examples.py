@@ -41,7 +41,7 @@ def test_questions_are_answered_better_than_without_the_story(tmp_path: Path) ->
     """Beside the most frequent answer of all, and of each kind of question, judged by kind and together."""
     text = run(ROOT / "examples" / "answer_questions.py", tmp_path)
     kinds = re.findall(r"^(\w+|how many) +(\d+)% right; always '.+': (\d+)%$", text, re.MULTILINE)
-    assert [kind for kind, *_ in kinds] == ["how many", "what", "whether", "where", "who"]
+    assert [kind for kind, *_ in kinds] == ["how many", "what", "where", "whether", "who"]
     # in so few seconds it does not surely learn to say yes or no, which takes a name and a room together
     assert all(int(right) > int(known) for kind, right, known in kinds if kind != "whether"), text
     (together,) = re.findall(r"together +(\d+)% right; by the question alone (\d+)%, always '.+' (\d+)%", text)

@@ -133,7 +133,7 @@ def test_left_and_right_are_told_apart() -> None:
 
 def test_each_epoch_draws_one_of_several_captions() -> None:
     model = small("vector")
-    read, _, written = model._known(inputs("vector"), CAPTIONS)
+    read, _, written = model.to_judge(inputs("vector"), CAPTIONS)
     trainee = _Trainee(model, read, written, None)
     drawn = [sorted(n.tobytes() for _, some in trainee.epoch(k) for n in some) for k in range(8)]
     assert all(len(own) == 5 for own in drawn)

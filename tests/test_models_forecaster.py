@@ -362,7 +362,7 @@ def test_data_that_cannot_be_read() -> None:
     model = Forecaster(**SMALL).fit(waves(2))
     for data, words in (
         ({"a": np.full(30, NAN)}, "series 'a' has no values"),
-        ({"a": np.arange(5.0)}, "series 'a' has 5 values before the forecast; the model reads 8"),
+        ({"a": np.arange(5.0)}, "series 'a' has 5 values, but 8 are needed: the model's lookback of 8"),
         ([np.ones(20), ["x"]], "series '2': the values are not an array of numbers"),
         ("text", "not as str"),
         (3, "not as int"),

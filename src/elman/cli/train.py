@@ -61,6 +61,8 @@ class Shown(Progress):
 
     def start(self, epochs: int) -> None:
         """Training begins."""
+        if self._data.test is not None:  # what could not be judged is refused now, before hours are spent
+            self._estimator.to_judge(self._data.test)
         self._place.started()
         self._inner.note(report.chosen(self._estimator, self._data))
         self._inner.start(epochs)

@@ -312,6 +312,4 @@ def sound_table(path: PathLike, input: str = "path", target: str = "text", **rea
         return with_texts(path, SUFFIXES, "sounds", input, target)
     if path.suffix.lower() in SUFFIXES:
         return Table(str(path), {input: [str(path)]}, [1], "record")
-    table = read_table(path, **reading)
-    paths = [str(path.parent / one) if isinstance(one, str) else one for one in table.column(input)]
-    return Table(table.source, {**table.columns, input: paths}, table.lines, table.unit)
+    return read_table(path, **reading).beside(path.parent, input)

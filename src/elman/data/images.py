@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,20 @@ def image_table(path: PathLike, input: str = "image", target: str = "caption", *
     if path.suffix.lower() in SUFFIXES:
         return Table(str(path), {input: [str(path)]}, [1], "record")
     table = read_table(path, **reading)
-    entries = table.column(input)
-    if not any(isinstance(one, str) for one in entries):
+    if not any(isinstance(one, str) for one in table.column(input)):
         return table
-    paths = [str(path.parent / one) if isinstance(one, str) else one for one in entries]
-    table = Table(table.source, {**table.columns, input: paths}, table.lines, table.unit)
+    table = table.beside(path.parent, input)
+    paths = table.column(input)
     if len(set(map(str, paths))) == len(paths) or target not in table.columns:
         return table
     first: dict[str, int] = {}
     captions: dict[str, list[Any]] = {}
+    lines: dict[str, list[int]] = {}
     for i, (one, caption) in enumerate(zip(paths, table.column(target))):
+        own = caption if isinstance(caption, list) else [caption]
         first.setdefault(str(one), i)
-        captions.setdefault(str(one), []).extend(caption if isinstance(caption, list) else [caption])
+        captions.setdefault(str(one), []).extend(own)
+        lines.setdefault(str(one), []).extend([table.lines[i]] * len(own))
     chosen = table.select(first.values())
-    return Table(chosen.source, {**chosen.columns, target: list(captions.values())}, chosen.lines, chosen.unit)
+    columns = {**chosen.columns, target: list(captions.values())}
+    return replace(chosen, columns=columns, parts=tuple(map(tuple, lines.values())))

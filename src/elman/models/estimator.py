@@ -182,6 +182,10 @@ class Estimator(EstimatorOptions, ABC):
             self.module_.eval()  # also after Ctrl-C or a loss that is NaN
         return self.summary_
 
+    @abstractmethod
+    def to_judge(self, X: Any, y: Any = None) -> Any:
+        """The data as `evaluate` is given them, read for it and checked: DataError for whatever it would refuse."""
+
     # -- diagnosis -----------------------------------------------------------------------------------------------------
     def probe(self, X: Any, y: Any = None, *, sequences: int = 16, steps: int = 256) -> Probe:
         """Up to so many sequences of the data, and steps of a text, with the loss on them: what `elman.diagnose`

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,21 @@ def listed(data: Any, what: str) -> list[Any]:
     return list(data)
 
 
-def place(where: Table | str, index: int) -> str:
-    """Where record `index` stands, for messages."""
-    return where.place(index) if isinstance(where, Table) else f"{where}, number {index + 1}"
+def place(where: Table | str, index: int, part: int = 0) -> str:
+    """Where record `index`, or a part of it, stands, for messages."""
+    return where.place(index, part) if isinstance(where, Table) else f"{where}, number {index + 1}"
+
+
+@contextmanager
+def naming(data: Any) -> Iterator[None]:
+    """A DataError that says nothing of the file that `data`, a Table or a Path, comes from then begins with it."""
+    try:
+        yield
+    except DataError as error:
+        source = data.source if isinstance(data, Table) else str(data) if isinstance(data, Path) else ""
+        if source in str(error):
+            raise
+        raise DataError(f"{source}: {error}") from None
 
 
 def check_steps(lengths: Sequence[int], where: Table | str) -> None:

@@ -17,7 +17,7 @@ from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, Lesson, as_tensor
-from elman.models.inputs import as_table, check_steps, fitting, listed
+from elman.models.inputs import as_table, check_steps, fitting, listed, naming
 from elman.models.options import LabelSetOptions, documented
 from elman.models.restoring import vocabulary_from
 from elman.nn import Recurrent
@@ -99,7 +99,7 @@ class LabelSetModel(LabelSetOptions, Estimator):
         learn = self._rolls(pieces, where)
         held = list[Roll]()
         if valid is not None:
-            held = self._rolls(*self._pieces(valid))
+            held = self.to_judge(valid)
         elif self.valid_fraction:
             kept, out = split(len(learn), self.valid_fraction, self.seed)
             held, learn = [learn[i] for i in out], [learn[i] for i in kept]
@@ -125,7 +125,14 @@ class LabelSetModel(LabelSetOptions, Estimator):
         """loss: nats a step, summed over its labels, the mean over the steps of all sequences; loss_after_first: the
         same without the first step of each, which nothing foretells."""
         self._need_fit()
-        return self._figures(self._rolls(*self._pieces(X)))
+        return self._figures(self.to_judge(X))
+
+    def to_judge(self, X: Any, y: object = None) -> list[Roll]:
+        with naming(X):
+            found = self._rolls(*self._pieces(X))
+            if not any(map(len, found)):
+                raise DataError("the sequences have no steps")
+        return found
 
     def score(self, X: Any, y: object = None) -> float:
         """Mean log-likelihood of a step, nats."""
@@ -133,8 +140,6 @@ class LabelSetModel(LabelSetOptions, Estimator):
 
     def _figures(self, pieces: Sequence[Roll]) -> dict[str, float]:
         nats = [part for part in self._nats(pieces) if len(part)]
-        if not nats:
-            raise DataError("the sequences to evaluate have no steps")
         later = np.concatenate([part[1:] for part in nats])
         figures = {"loss": float(np.concatenate(nats).mean())}
         return figures | ({"loss_after_first": float(later.mean())} if len(later) else {})

@@ -53,9 +53,9 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
         axes.plot(steps, losses, color=VALIDATION, linewidth=1.4, marker="o", markersize=3, label="validation loss")
         best = min(range(len(steps)), key=losses.__getitem__)
         late = steps[best] > 0.8 * steps[-1]  # the text then stands to the left, clear of the right-hand axis
+        found = f"{losses[best]:.3f} nats\n= {bits(losses[best]):.3f} bits" if nats else f"{losses[best]:.3g}"
         axes.annotate(
-            f"lowest: {losses[best]:.3f} nats\n= {bits(losses[best]):.3f} bits" if nats else f"lowest: {losses[best]:.3g}",
-            (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points",
+            f"lowest: {found}", (steps[best], losses[best]), xytext=(0, 26), textcoords="offset points",
             ha="right" if late else "center", fontsize=8,
             color=VALIDATION, arrowprops={"arrowstyle": "-", "color": VALIDATION, "linewidth": 0.7},
             bbox={"boxstyle": "square,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},

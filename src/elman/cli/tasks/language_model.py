@@ -41,7 +41,12 @@ class LanguageModelTask(Task):
                     f"{source} is no text to learn a language from; made data is for "
                     "`elman train classify made:parity` and the like"
                 )
-        return reading.texts(sources) if part == "train" else [reading.text(source) for source in sources]
+        if part == "train":
+            return reading.texts(sources)
+        (source,) = sources
+        if not (text := reading.text(source)).strip():
+            raise DataError(f"{source} holds no text, only spaces and line ends")
+        return [text]
 
     def size(self, train: list[str] | LongText) -> str:
         """How many characters, or bytes."""

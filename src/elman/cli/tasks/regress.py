@@ -20,9 +20,6 @@ class RegressTask(TableTask):
     unit = "sequences"
     in_pieces = True
 
-    def check_test(self, train: Any, test: Any, estimator: Any) -> None:
-        """Numbers are never unknown."""
-
     def reads(self, estimator: Any) -> str:
         """Its tokens."""
         known = "" if estimator.vocabulary_ is None else f" ({len(estimator.vocabulary_):,} known)"

@@ -10,7 +10,6 @@ from elman import data
 from elman.cli.sources import Reading, check_made
 from elman.cli.tasks.task import Task
 from elman.data import Table, is_made
-from elman.errors import DataError
 
 MADE_LENGTH = 1000
 """A rule that was learnt on short made sequences shows on long ones."""
@@ -43,23 +42,6 @@ class TableTask(Task):
         lines = [data.tokenize(str(text), "word") for text in texts] if self.words else list(texts)
         return Table(table.source, {column: lines}, table.lines, table.unit)
 
-    def target(self, train: Table, estimator: Any) -> str:
-        """The column of labels."""
-        return str(estimator.target)
-
-    def check_test(self, train: Any, test: Table, estimator: Any) -> None:
-        """Raises DataError for a label (or tag) of `test` that `train` lacks."""
-        if not isinstance(train, Table):  # its labels are known when it has been read, once for all
-            return
-        column = self.target(train, estimator)
-        known = {str(label) for entry in train.column(column) for label in _labels(entry)}
-        for place, entry in enumerate(test.column(column)):
-            for label in _labels(entry):
-                if str(label) not in known:
-                    raise DataError(
-                        f"{test.place(place)}: unknown label {str(label)[:60]!r}; {train.source} does not have it"
-                    )
-
     def size(self, train: Any) -> str:
         """How many records, or bytes."""
         if not isinstance(train, Table):
@@ -72,7 +54,3 @@ class TableTask(Task):
         text = getattr(estimator, "level_", None) != "series"
         judge, predict = super().following(estimator, model, source, words)
         return [judge, f"echo 'The dog barks.' | elman predict {model} -" if text else predict]
-
-
-def _labels(entry: Any) -> Sequence[Any]:
-    return entry if isinstance(entry, list) else [entry]

@@ -9,7 +9,6 @@ from elman.cli.options import RUN, Option
 from elman.cli.sources import Reading
 from elman.cli.tasks.tables import TableTask
 from elman.cli.tasks.task import Chosen
-from elman.data import Table
 
 
 class TagTask(TableTask):
@@ -21,10 +20,6 @@ class TagTask(TableTask):
     unit = "sentences"
     words = True
     using = (Option("n_best", "int | None", None, RUN, "A tagger tells the N likeliest sequences of tags"),)
-
-    def target(self, train: Table, estimator: Any) -> str:
-        """The column of tags."""
-        return estimator.target or ("upos" if "upos" in train.names else "tags")
 
     def reads(self, estimator: Any) -> str:
         """Its words, letters and tags."""

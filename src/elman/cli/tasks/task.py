@@ -80,8 +80,6 @@ class Task:
         valid = None if valid_name is None else self.read([valid_name], reading, "valid", estimator)
         test = None if test_name is None else self.read([test_name], reading, "test", estimator)
         reading.require_made([sources[0], valid_name, test_name])
-        if test is not None:
-            self.check_test(train, test, estimator)
         held_out = self.held_out(valid_name, valid, estimator)
         if hasattr(train, "most_held") and valid_name is None and estimator.valid_fraction:
             held_out += f", at most {train.most_held}"
@@ -102,9 +100,6 @@ class Task:
         own = sources[0] if is_made(sources[0]) and estimator.valid_fraction else None
         name: str | None = chosen.get("valid", own)
         return name
-
-    def check_test(self, train: Any, test: Any, estimator: Any) -> None:
-        """Raises DataError where the model could not be judged by `test`, before hours are spent on training."""
 
     def size(self, train: Any) -> str:
         """How much there is to learn from, in words."""

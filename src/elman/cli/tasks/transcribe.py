@@ -41,14 +41,6 @@ class TranscribeTask(Task):
             columns=columns, encoding=reading.encoding, errors=reading.errors,
         )  # fmt: skip
 
-    def check_test(self, train: Table, test: Table, estimator: Any) -> None:
-        """Raises DataError for a sound or a transcript of `test` that cannot be read, or a token that `train` lacks."""
-        from elman.models.speech.sounds import read_speech, tokens_of
-
-        texts = train.column(estimator.target)
-        known = {token for text in texts if isinstance(text, str) for token in tokens_of(estimator, text)}
-        read_speech(estimator, test, None, estimator.rate).check_tokens(known)
-
     def size(self, train: Table) -> str:
         """How many sounds."""
         return f"{len(train):,} sounds"

@@ -23,6 +23,7 @@ from elman.models.forecast.judging import judge
 from elman.models.forecast.network import ForecastNetwork
 from elman.models.forecast.training import Trainee, thinned, true_values, whole_scale
 from elman.models.forecast.windows import Batch, Indices, Recipe, Windows
+from elman.models.inputs import naming
 from elman.models.options import ForecasterOptions, documented
 from elman.nn import Recurrent
 from elman.nn.likelihood import LOSSES, Likelihood, likelihood
@@ -143,9 +144,12 @@ class Forecaster(ForecasterOptions, Estimator):
         train = windows.origins(first, ends - self.recipe_.horizon)
         held_windows, held = windows, windows.origins(ends, windows.lengths - self.recipe_.horizon)
         if valid is not None:
-            held_windows = self._windows(as_series(valid, self, self.columns_, self.frequency_).series)
-            first = np.full(len(held_windows.series), self.recipe_.lookback)
-            held = held_windows.origins(first, held_windows.lengths - self.recipe_.horizon)
+            with naming(valid):
+                held_windows = self._windows(as_series(valid, self, self.columns_, self.frequency_).series)
+                first = np.full(len(held_windows.series), self.recipe_.lookback)
+                held = held_windows.origins(first, held_windows.lengths - self.recipe_.horizon)
+                if not len(held[0]):
+                    held_windows.require_values(self.recipe_.horizon, "to validate by")
         with self._seeded():
             self._build(self._recurrent(self._input_size()))
         self.module_.to(self.device)
@@ -248,13 +252,6 @@ class Forecaster(ForecasterOptions, Estimator):
         self, windows: Windows, series: Indices, origins: Indices, calibrated: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Forecasts (N, H), quantiles (N, H, Q) and scales (N, 1) of the windows, in the units of the series."""
-        for number, origin in zip(series, origins):
-            if origin < self.recipe_.lookback:
-                name = windows.series[number].name
-                raise DataError(
-                    f"series {brief(name)} has {origin} values before the forecast; the model reads "
-                    f"{self.recipe_.lookback} (its lookback)"
-                )
         recipe, parts = self.recipe_, []
         generator = torch.Generator(self._like.device).manual_seed(self.seed)
         size = max(1, ROWS // self.samples) if recipe.recursive and self.likelihood.spread else 256
@@ -307,9 +304,11 @@ class Forecaster(ForecasterOptions, Estimator):
 
     def forecast(self, X: Any) -> Forecasts:
         """What comes after the last value of each series, with intervals; known inputs must reach that far."""
-        series = self._read(X)
-        windows = self._windows(series)
-        windows.require_ahead()
+        with naming(X):
+            series = self._read(X)
+            windows = self._windows(series)
+            windows.require_values()
+            windows.require_known(np.arange(len(series)), windows.lengths)
         point, quantiles, _ = self._ahead(windows, np.arange(len(series)), windows.lengths)
         return Forecasts(series, windows.lengths.tolist(), point, quantiles, self.levels, tuple(self.intervals))
 
@@ -320,18 +319,28 @@ class Forecaster(ForecasterOptions, Estimator):
     def backtest(self, X: Any, *, steps: int | None = None, stride: int | None = None) -> Backtest:
         """Forecasts from origins in the last `steps` of each series (default: the `holdout`, or one horizon), every
         `stride` (default: a horizon) steps, each from what was known then, beside naive forecasts."""
-        series, horizon = self._read(X), self.recipe_.horizon
+        windows, number, origins, steps = self.to_judge(X, steps=steps, stride=stride)
+        point, quantiles, _ = self._ahead(windows, number, origins)
+        every = [windows.series[index] for index in number]
+        forecasts = Forecasts(every, origins.tolist(), point, quantiles, self.levels, tuple(self.intervals))
+        true = true_values(windows.series, number, origins, self.recipe_.horizon)
+        return Backtest(forecasts, true, judge(forecasts, true, steps, self.recipe_.seasons))
+
+    def to_judge(
+        self, X: Any, y: None = None, *, steps: int | None = None, stride: int | None = None
+    ) -> tuple[Windows, Indices, Indices, int]:
+        """Windows, the series and the origin of each that `backtest` looks at, and its steps."""
+        horizon = self.recipe_.horizon
         steps = steps if steps is not None else max(self.holdout, horizon)
         stride = horizon if stride is None else stride
         if steps < horizon or stride < 1:
             raise OptionError(f"a back-test over {steps} steps, every {stride}, holds no horizon of {horizon} steps")
-        windows = self._windows(series)
-        number, origins = windows.origins(windows.lengths - steps, windows.lengths - horizon, stride)
-        point, quantiles, _ = self._ahead(windows, number, origins)
-        every = [series[index] for index in number]
-        forecasts = Forecasts(every, origins.tolist(), point, quantiles, self.levels, tuple(self.intervals))
-        true = true_values(series, number, origins, horizon)
-        return Backtest(forecasts, true, judge(forecasts, true, steps, self.recipe_.seasons))
+        with naming(X):
+            windows = self._windows(self._read(X))
+            windows.require_values(steps, "to be judged")
+            number, origins = windows.origins(windows.lengths - steps, windows.lengths - horizon, stride)
+            windows.require_known(number, origins)
+        return windows, number, origins, steps
 
     def evaluate(
         self, X: Any, y: None = None, *, steps: int | None = None, stride: int | None = None

@@ -142,18 +142,30 @@ class Windows:
             ours = slice(len(recipe.known), None)
             self.past[here] = (_carried(one.past, mean[ours]) - mean[ours]) / scale[ours]
 
-    def require_ahead(self) -> None:
-        """DataError for a series whose known inputs do not reach over the horizon after its last value."""
+    def require_values(self, steps: int = 0, why: str = "") -> None:
+        """DataError for a series that is shorter than a lookback before its last `steps`, which are there for `why`."""
+        need = self.recipe.lookback + steps
         for one in self.series:
-            for step in range(len(one), len(one) + self.recipe.horizon) if self.recipe.known else ():
-                row = one.known[step] if step < len(one.known) else np.full(len(self.recipe.known), np.nan)
-                if np.isnan(row).any():
-                    name = self.recipe.known[int(np.flatnonzero(np.isnan(row))[0])]
-                    where = one.times(step, 1)[0]
-                    raise DataError(
-                        f"series {brief(one.name)}: the known input {name!r} is missing at {where}, step "
-                        f"{step - len(one) + 1} of {self.recipe.horizon} after the last value; give rows with it"
-                    )
+            if len(one) < need:
+                judged = f" and {steps:,} {why}" if steps else ""
+                raise DataError(
+                    f"series {brief(one.name)} has {len(one):,} values, but {need:,} are needed: the model's lookback "
+                    f"of {self.recipe.lookback:,}{judged}"
+                )
+
+    def require_known(self, series: Indices, origins: Indices) -> None:
+        """DataError where a known input is missing in the horizon of one of these windows."""
+        for number, origin in zip(series, origins) if self.recipe.known else ():
+            one, rows = self.series[number], np.full((self.recipe.horizon, len(self.recipe.known)), np.nan)
+            there = one.known[origin : origin + self.recipe.horizon]
+            rows[: len(there)] = there
+            if np.isnan(rows).any():
+                step, column = np.argwhere(np.isnan(rows))[0]
+                raise DataError(
+                    f"series {brief(one.name)}: the known input {self.recipe.known[column]!r} is missing at "
+                    f"{one.times(origin + step, 1)[0]}, step {step + 1} of {self.recipe.horizon} to be forecast; give "
+                    "rows with it"
+                )
 
     # -- which windows there are ---------------------------------------------------------------------------------------
     def origins(self, first: Indices, last: Indices, stride: int = 1) -> tuple[Indices, Indices]:

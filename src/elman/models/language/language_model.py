@@ -114,10 +114,13 @@ class LanguageModel(LanguageText, Estimator):
     def evaluate(self, text: str | Sequence[str] | Path) -> dict[str, float]:
         """loss (nats per token), perplexity, bits_per_character over a text, and the share of unknown tokens."""
         self._need_fit()
-        documents = self._filled(text, "to evaluate")
+        documents = self.to_judge(text)
         stream = self._encode(documents)
         unknown = np.count_nonzero(stream == self.vocabulary_.unknown_index) / sum(len(d) for d in documents)
         return self._figures(stream, self._characters(documents)) | {"unknown": float(unknown)}
+
+    def to_judge(self, X: Any, y: Any = None) -> list[list[str] | str]:
+        return self._filled(X, "to evaluate")
 
     def _figures(self, stream: np.ndarray, characters: int | None) -> dict[str, float]:
         total, count = self._nats(stream)

@@ -280,9 +280,11 @@ class SequenceEstimator(SequenceOptions, Estimator):
     def evaluate(self, X: Any, y: Any = None) -> dict[str, float]:
         """The figures on sequences with their targets."""
         self._need_fit()
+        return self._figures(*self.to_judge(X, y))
+
+    def to_judge(self, X: Any, y: Any = None) -> tuple[Rows, np.ndarray]:
         inputs, targets, where = self._pairs(X, y)
-        rows = self._rows(self._sequences(inputs, where, self._channels))
-        return self._figures(rows, self._numbers(targets, where))
+        return self._rows(self._sequences(inputs, where, self._channels)), self._numbers(targets, where)
 
     def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
         inputs, targets, where = self._pairs(X, y)

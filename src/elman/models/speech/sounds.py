@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,13 @@ class Speech:
 
     def numbered(self, vocabulary: Vocabulary, spec: Features) -> Speech:
         """With numbers. DataError for a token without one, and for more of them than a sound has steps."""
-        self.check_tokens(vocabulary)
         for i, tokens in enumerate(self.tokens):
+            for token in tokens:
+                if token not in vocabulary:
+                    raise DataError(
+                        f"{self.where(i)}: the transcript holds {token[:40]!r}, which the sounds to learn from do not "
+                        "have; leave it out, or train with it"
+                    )
             numbers = vocabulary.encode(tokens)
             samples = int(self.sounds.lengths[i])
             steps, needed = spec.steps(samples), ctc.steps_needed(numbers)
@@ -43,16 +48,6 @@ class Speech:
                 )
             self.numbers.append(numbers)
         return self
-
-    def check_tokens(self, known: Container[str]) -> None:
-        """DataError for a token that is not among those of the training data."""
-        for i, tokens in enumerate(self.tokens):
-            for token in tokens:
-                if token not in known:
-                    raise DataError(
-                        f"{self.where(i)}: the transcript holds {token[:40]!r}, which the sounds to learn from do not "
-                        "have; leave it out, or train with it"
-                    )
 
     def part(self, indices: np.ndarray) -> Speech:
         """Some of them."""

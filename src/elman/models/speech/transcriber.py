@@ -102,7 +102,7 @@ class Transcriber(TranscriberOptions, Estimator):
         spec = self._spec(self.rate_)
         learn.numbered(self.vocabulary_, spec)
         if valid is not None:
-            held = self._speech(*(valid if isinstance(valid, tuple) else (valid, None)))
+            held = self.to_judge(*(valid if isinstance(valid, tuple) else (valid,)))
         elif self.valid_fraction:
             kept, out = split(len(learn.tokens), self.valid_fraction, self.seed)
             learn, held = learn.part(kept), learn.part(out)
@@ -113,9 +113,9 @@ class Transcriber(TranscriberOptions, Estimator):
         data = [part for one in (learn, held) if one for part in (*one.sounds.identity(), *one.numbers)]
         return _Trainee(self, learn, held), data
 
-    def _speech(self, data: Any, texts: Any) -> Speech:
+    def to_judge(self, X: Any, y: Any = None) -> Speech:
         """Sounds and transcripts for the model that there is."""
-        return read_speech(self, data, texts, self.rate_).numbered(self.vocabulary_, self._spec(self.rate_))
+        return read_speech(self, X, y, self.rate_).numbered(self.vocabulary_, self._spec(self.rate_))
 
     def _build(self, recurrent: Recurrent) -> None:
         spec = self._spec(self.rate_)
@@ -212,7 +212,7 @@ class Transcriber(TranscriberOptions, Estimator):
     def evaluate(self, X: Any, y: Any = None, **decoding: Any) -> dict[str, float]:
         """loss (nats per token), character_error_rate, word_error_rate; decoding: as `predict` takes it."""
         self._need_fit()
-        return self._figures(self._speech(X, y), **decoding)
+        return self._figures(self.to_judge(X, y), **decoding)
 
     def _figures(self, speech: Speech, **decoding: Any) -> dict[str, float]:
         decode, nats = self._decoder(**decoding), 0.0
@@ -238,7 +238,7 @@ class Transcriber(TranscriberOptions, Estimator):
         )  # fmt: skip
 
     def _sample(self, X: Any, y: Any, sequences: int, steps: int) -> tuple[Callable[[], Tensor], list[Sequence[str]]]:
-        speech = self._speech(X, y)
+        speech = self.to_judge(X, y)
         speech = speech.part(np.arange(min(sequences, len(speech.numbers))))
         samples, lengths = pad([speech.sounds[i] for i in range(len(speech.numbers))])
 

@@ -20,7 +20,7 @@ from elman.data.table import Table
 from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError
 from elman.models.estimator import Estimator, Lesson, as_tensor, set_vectors
-from elman.models.inputs import MAX_STEPS, as_table, fitting, known, place
+from elman.models.inputs import MAX_STEPS, as_table, fitting, known, naming, place
 from elman.models.options import TaggerOptions, documented
 from elman.models.restoring import recurrent_from, vocabulary_from
 from elman.models.tag.network import Batch, TaggerNetwork
@@ -96,8 +96,7 @@ class SequenceTagger(TaggerOptions, Estimator):
         held: Sentences = []
         held_numbers: list[np.ndarray] = []
         if valid is not None:
-            held, tags, where = self._pairs(*valid) if isinstance(valid, tuple) else self._pairs(valid, None)
-            held, held_numbers = with_words(held, self._numbers(tags, where))
+            held, held_numbers = with_words(*self.to_judge(*(valid if isinstance(valid, tuple) else (valid,))))
         elif self.valid_fraction:
             kept, out = split(len(sentences), self.valid_fraction, self.seed)
             held, held_numbers = [sentences[i] for i in out], [numbers[i] for i in out]
@@ -252,8 +251,12 @@ class SequenceTagger(TaggerOptions, Estimator):
         """loss (nats per word), accuracy, accuracy_unknown (words that are not in the vocabulary), and for BIO tags
         precision, recall and f1 of whole spans."""
         self._need_fit()
-        sentences, tags, where = self._pairs(X, y)
-        return self._figures(sentences, self._numbers(tags, where))
+        return self._figures(*self.to_judge(X, y))
+
+    def to_judge(self, X: Any, y: Any = None) -> tuple[Sentences, list[np.ndarray]]:
+        with naming(X):
+            sentences, tags, where = self._pairs(X, y)
+        return sentences, self._numbers(tags, where)
 
     @torch.no_grad()
     def _figures(self, sentences: Sentences, numbers: list[np.ndarray]) -> dict[str, float]:

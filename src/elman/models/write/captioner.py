@@ -86,13 +86,14 @@ class Captioner(CaptionerOptions, Writer):
         found, where = self._arrays(data)
         captions = self._targets(data, targets, len(found), where)
         for i, own in enumerate(captions):
-            if not all(text.strip() for text in own):
-                raise DataError(f"{place(where, i)}: a caption is empty; write one or leave the record out")
+            for j, text in enumerate(own):
+                if not text.strip():
+                    raise DataError(f"{place(where, i, j)}: a caption is empty; write one or leave the record out")
         return found, captions, where
 
-    def _known(self, data: Any, targets: Any) -> tuple[Numbers, Captions, list[Numbers]]:
+    def to_judge(self, X: Any, y: Any = None) -> tuple[Numbers, Captions, list[Numbers]]:
         """The same for the model that there is, with the captions in numbers."""
-        found, captions, where = self._pairs(data, targets)
+        found, captions, where = self._pairs(X, y)
         return fitted(found, self.view_, where), captions, self._numbered(captions, where)
 
     def _numbered(self, captions: Captions, where: Table | str) -> list[Numbers]:
@@ -115,7 +116,7 @@ class Captioner(CaptionerOptions, Writer):
         written = self._numbered(captions, where)
         self.longest_ = max(len(one) for i in kept for one in written[i])
         if valid is not None:
-            held = self._known(*(valid if isinstance(valid, tuple) else (valid, None)))
+            held = self.to_judge(*(valid if isinstance(valid, tuple) else (valid,)))
         elif len(out):
             held = tuple([part[i] for i in out] for part in (read, captions, written))  # type: ignore[assignment]
         read, written = [read[i] for i in kept], [written[i] for i in kept]
@@ -203,7 +204,7 @@ class Captioner(CaptionerOptions, Writer):
         """loss (nats per token, the end among them), perplexity; of what is written: accuracy (one of the right
         captions, word for word), error_rate of words against the nearest of them, and bleu against all of them."""
         self._need_fit()
-        read, captions, written = self._known(X, y)
+        read, captions, written = self.to_judge(X, y)
         return self._loss(*_each(read, written)) | self._judged(read, captions, self.beam_size)
 
     def _judged(self, read: Numbers, captions: Captions, beam_size: int) -> dict[str, float]:
@@ -212,7 +213,7 @@ class Captioner(CaptionerOptions, Writer):
     def _sample(
         self, X: Any, y: Any, sequences: int, steps: int
     ) -> tuple[Callable[[], Tensor], dict[str, list[list[str]]]]:
-        read, _, written = self._known(X, y)
+        read, _, written = self.to_judge(X, y)
         first = [own[0] for own in written[:sequences]]
         return lambda: self.loss(read[:sequences], first)[0], self._given(first)
 

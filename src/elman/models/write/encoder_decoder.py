@@ -15,7 +15,7 @@ from elman.data.batching import pad, split
 from elman.data.table import Table
 from elman.errors import DataError, OptionError
 from elman.models.estimator import Lesson, as_tensor, initial_embedding
-from elman.models.inputs import as_table, check_steps, listed, place
+from elman.models.inputs import as_table, check_steps, listed, naming, place
 from elman.models.options import TransducerOptions, documented
 from elman.models.restoring import recurrent_from
 from elman.models.write import decoding
@@ -213,8 +213,13 @@ class EncoderDecoder(TransducerOptions, Writer):
         A source that stands in the data several times has several targets, each of which is right.
         """
         self._need_fit()
-        sources, targets, where = self._pairs(X, y)
-        return self._loss(*self._numbered(sources, targets, where)) | self._judged(sources, targets, self.beam_size)
+        sources, targets, numbers = self.to_judge(X, y)
+        return self._loss(*numbers) | self._judged(sources, targets, self.beam_size)
+
+    def to_judge(self, X: Any, y: Any = None) -> tuple[list[str], list[list[str]], tuple[Numbers, Numbers]]:
+        with naming(X):
+            sources, targets, where = self._pairs(X, y)
+        return sources, targets, self._numbered(sources, targets, where)
 
     def _judged(self, sources: list[str], targets: list[list[str]], beam_size: int) -> dict[str, float]:
         right: dict[str, list[str]] = {}

@@ -113,8 +113,11 @@ class Writer(WriterOptions, Estimator):
             raise DataError(f"there are no pairs of a {source} and a {target}")
         every = [[own] if isinstance(own, str) or missing(own) else listed(own, f"the {target}s") for own in targets]
         for i, own in enumerate(every):
-            if not own or not all(isinstance(text, str) for text in own):
-                raise DataError(f"{place(where, i)}: a {target} is a text, or a list of texts that are all right")
+            odd = [j for j, text in enumerate(own) if not isinstance(text, str)]
+            if odd or not own:
+                raise DataError(
+                    f"{place(where, i, *odd[:1])}: a {target} is a text, or a list of texts that are all right"
+                )
         return every
 
     def batches(self, read: Numbers, written: Numbers, *, epoch: int = 0, shuffle: bool = True) -> list[np.ndarray]:
