@@ -23,7 +23,7 @@ from elman.models import Captioner
 from elman.models.write.captioner import _Trainee
 from elman.models.write.captioner_network import grid, halvings
 from elman.models.write.views import View
-from elman.training.caption_picture import Shown, draw_captions
+from elman.training.pictures.captions import Shown, draw_captions
 
 SMALL: dict[str, Any] = {
     "cell": "gru", "hidden_size": 6, "embedding_size": 5, "channels": 4, "epochs": 1, "batch_size": 4,

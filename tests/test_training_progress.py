@@ -174,7 +174,7 @@ def test_the_picture_is_a_png_with_something_in_it(kind: str, tmp_path: Path) ->
 
 def test_errors_of_numbers_fall_on_a_scale_of_powers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("elman.training.picture.write_png", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr("elman.training.pictures.learning_curve.write_png", lambda figure, _: drawn.append(figure))
     made = [
         {"step": n, "unit": "values", "loss": 10.0**-n, "gradient_norm": 1.0,
          "validation": {"loss": 10.0**-n, "mse": 10.0**-n, "r2": 0.9}}

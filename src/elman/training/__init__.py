@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elman.training.loop import Trainee, fit
     from elman.training.options import Summary, TrainingOptions
-    from elman.training.picture import learning_curve
+    from elman.training.pictures.learning_curve import learning_curve
     from elman.training.progress import Progress
 
 _HOME = {
@@ -19,7 +19,7 @@ _HOME = {
     "fit": "loop",
     "Summary": "options",
     "TrainingOptions": "options",
-    "learning_curve": "picture",
+    "learning_curve": "pictures.learning_curve",
     "Progress": "progress",
 }
 

@@ -17,7 +17,7 @@ from elman.errors import DataError, ModelFileError, TrainingError
 from elman.training.checkpoint import FORMAT, RunFolder, State
 from elman.training.log import Log
 from elman.training.options import UNBOUND, TrainingOptions
-from elman.training.picture import learning_curve
+from elman.training.pictures.learning_curve import learning_curve
 from elman.training.progress import Progress
 from elman.training.state import (
     Position,

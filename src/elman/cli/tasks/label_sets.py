@@ -65,7 +65,7 @@ class LabelSetTask(Task):
         how = {name: chosen[name] for name in ("temperature", "seed") if name in chosen}
         steps = model.generate(start, chosen.get("length", 200), **how)
         if (picture := chosen.get("picture")) is not None:
-            from elman.training.roll_picture import draw_roll
+            from elman.training.pictures.roll import draw_roll
 
             title = f"{len(steps) - len(start):,} steps, temperature {chosen.get('temperature', 1.0):g}"
             draw_roll(steps, model.classes_, len(start), title, picture)

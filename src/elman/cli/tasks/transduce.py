@@ -83,7 +83,7 @@ class TransduceTask(Task):
         n_best = chosen.get("n_best", 1)
         every = searching(model, chosen).outputs(sources, n_best)
         if chosen.get("picture") is not None:
-            from elman.training.attention_picture import draw_attention
+            from elman.training.pictures.attention import draw_attention
 
             seen = model.align(sources[0], every[0][0].text)
             draw_attention(seen.source, seen.target, seen.weights, Path(chosen["picture"]))

@@ -18,7 +18,7 @@ from elman.data.timeseries import Columns, TimeSeries, find_columns, read_series
 from elman.errors import DataError
 from elman.models.inputs import as_table
 from elman.models.options import ForecasterOptions
-from elman.training.forecast_picture import MOST, Panel, forecast_picture
+from elman.training.pictures.forecasts import MOST, Panel, forecast_picture
 
 Array = npt.NDArray[np.float64]
 

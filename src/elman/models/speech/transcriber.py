@@ -31,7 +31,7 @@ from elman.nn import Head, Recurrent
 from elman.runtime.document import Document
 from elman.runtime.features import NORMALISATIONS, Features, log_mel
 from elman.training.metrics import error_rate
-from elman.training.transcript_picture import transcript_picture
+from elman.training.pictures.transcript import transcript_picture
 
 MAX_FRAMES = 1 << 17
 """Of a batch, its sounds times the longest of them: 22 minutes at 100 frames a second. A longer one is taken alone."""

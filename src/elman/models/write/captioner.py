@@ -29,7 +29,7 @@ from elman.models.write.writer import MONITORS, Numbers, Output, Writer
 from elman.nn import Recurrent
 from elman.nn.attention import Memory
 from elman.runtime.document import Document
-from elman.training.caption_picture import Shown, draw_captions
+from elman.training.pictures.captions import Shown, draw_captions
 
 MEASURED = 2000
 """Inputs from which the channels' means and deviations are taken: more change nothing that could be seen."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from elman.errors import DataError, OptionError
-from elman.training.drawing import new_figure, write_png
 from elman.training.log import read_log
 from elman.training.metrics import bits, in_nats
+from elman.training.pictures.drawing import new_figure, write_png
 from elman.training.progress import singular
 
 TRAINING, VALIDATION, GRADIENT = "#4477aa", "#cc3311", "#777777"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from elman.training.drawing import new_figure, write_png
+from elman.training.pictures.drawing import new_figure, write_png
 
 GIVEN, MADE = "#bbbbbb", "#4477aa"
 MOST_STEPS, MOST_NAMES = 4096, 40

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from elman.errors import DataError, OptionError
-from elman.training.attention_picture import MOST, draw_attention
+from elman.training.pictures.attention import MOST, draw_attention
 
 
 def test_more_weight_is_darker(tmp_path: Path) -> None:

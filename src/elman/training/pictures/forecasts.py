@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import DataError
-from elman.training.drawing import new_figure, write_png
+from elman.training.pictures.drawing import new_figure, write_png
 
 Array = NDArray[Any]
 PAST, FORECAST, ACTUAL = "#444444", "#4477aa", "#cc3311"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from elman.training.drawing import new_figure, write_png
+from elman.training.pictures.drawing import new_figure, write_png
 
 COLORS = ("#4477aa", "#cc3311", "#228833", "#aa3377", "#b8860b", "#117777", "#882255", "#555555")
 SEEN = 0.2

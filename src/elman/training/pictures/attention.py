@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.errors import DataError
-from elman.training.drawing import new_figure, write_png
+from elman.training.pictures.drawing import new_figure, write_png
 
 MOST = 120
 """Tokens of a side that can still be told apart."""
