@@ -120,6 +120,7 @@ class Encoded(torch.utils.data.Dataset):
             return self.layer(torch.randn(10, 12, 4, generator=generator))[0]
 data = Encoded()
 alone = [data[k] for k in range(len(data))]
+warnings.filterwarnings("ignore", "This DataLoader will create")  # on a machine with one processor
 loaded = list(torch.utils.data.DataLoader(data, batch_size=None, num_workers=2))
 assert all(torch.equal(a, b) for a, b in zip(alone, loaded, strict=True))
 print("done")
