@@ -19,11 +19,11 @@ from elman.models import LanguageModel
 from elman.training.progress import Progress
 
 SETTINGS: dict[str, Any] = {
-    "hidden_size": 512, "dropout": 0.4, "batch_size": 32, "bptt": 128, "lr": 2e-3, "schedule": "cosine", "seed": 1,
+    "hidden_size": 512, "dropout": 0.4, "batch_size": 16, "bptt": 128, "lr": 2e-3, "schedule": "cosine", "seed": 1,
 }  # fmt: skip
 
 
-def main(folder: str, epochs: str = "15", options: str = "{}") -> None:
+def main(folder: str, epochs: str = "20", options: str = "{}") -> None:
     """options: JSON, for trials."""
     text = read_text(Path(folder) / "input.txt.gz")
     cut = len(text) * 9 // 10
