@@ -130,5 +130,12 @@ def test_a_back_test_that_is_longer_than_the_series_says_what_it_needs(run: Run)
 
 
 def test_a_known_input_that_is_missing_before_what_is_judged_is_filled(run: Run) -> None:
-    Path("early.csv").write_text(days(hole=20))
-    run("evaluate", "forecast.elman", "early.csv")
+    """By the last one before: day 20 has what day 19 had."""
+    early = days(hole=20)
+    Path("early.csv").write_text(early)
+    Path("filled.csv").write_text(early.replace("2024-01-21,0.913,", "2024-01-21,0.913,1"))
+    assert Path("filled.csv").read_text() != early
+    found = [
+        run("evaluate", "forecast.elman", name, "--steps", "36", "--json")[0] for name in ("early.csv", "filled.csv")
+    ]
+    assert found[0] == found[1]

@@ -21,13 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.files import PathLike, brief, check_exists, open_bytes
-from elman.data.folders import with_texts
+from elman.data.folders import SOUNDS, with_texts
 from elman.data.readers import read_table
 from elman.data.table import Table
 from elman.errors import DataError, ElmanError
 
 Samples = npt.NDArray[np.float32]
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 MAX_SAMPLES = 1 << 28
 """Of one sound, over all its channels: nine hours at 8 kHz, half an hour of 48 kHz in three channels."""
 KEPT_SAMPLES = 1 << 26
@@ -167,7 +166,7 @@ def _pcm(data: bytes, width: int) -> Samples:
 
 def _no_sound(path: PathLike, error: Exception) -> DataError:
     reason = brief(str(error).rpartition(": ")[2].strip(" .") or type(error).__name__, 100)
-    return DataError(f"{os.fspath(path)} cannot be read as a sound ({reason}); is it a whole {', '.join(SUFFIXES)}?")
+    return DataError(f"{os.fspath(path)} cannot be read as a sound ({reason}); is it a whole {', '.join(SOUNDS)}?")
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------
@@ -309,7 +308,7 @@ def sound_table(path: PathLike, input: str = "path", target: str = "text", **rea
     """
     path = Path(path)
     if stat.S_ISDIR(check_exists(path)):
-        return with_texts(path, SUFFIXES, "sounds", input, target)
-    if path.suffix.lower() in SUFFIXES:
+        return with_texts(path, SOUNDS, "sounds", input, target)
+    if path.suffix.lower() in SOUNDS:
         return Table(str(path), {input: [str(path)]}, [1], "record")
     return read_table(path, **reading).beside(path.parent, input)

@@ -10,6 +10,8 @@ from elman.data.files import read_text
 from elman.data.table import Table
 from elman.errors import DataError
 
+SOUNDS, PICTURES = (".wav", ".flac", ".ogg", ".mp3"), (".png", ".jpg", ".jpeg")
+
 
 def with_texts(root: Path, suffixes: Sequence[str], kind: str, input: str, target: str) -> Table:
     """A record for each file in the folder and below, its path in the column `input`; where a text of the same name

@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.files import PathLike, brief, check_exists
-from elman.data.folders import with_texts
+from elman.data.folders import PICTURES, with_texts
 from elman.data.readers import read_table
 from elman.data.table import Table
 from elman.errors import DataError
 
 Image = npt.NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG")
-SUFFIXES = (".png", ".jpg", ".jpeg")
 MOST_PIXELS = 1 << 24
 """Of a picture: what it claims is looked at before anything is unpacked."""
 
@@ -61,8 +60,8 @@ def image_table(path: PathLike, input: str = "image", target: str = "caption", *
     """
     path = Path(path)
     if path.is_dir():
-        return with_texts(path, SUFFIXES, "pictures", input, target)
-    if path.suffix.lower() in SUFFIXES:
+        return with_texts(path, PICTURES, "pictures", input, target)
+    if path.suffix.lower() in PICTURES:
         return Table(str(path), {input: [str(path)]}, [1], "record")
     table = read_table(path, **reading)
     if not any(isinstance(one, str) for one in table.column(input)):

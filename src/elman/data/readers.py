@@ -20,6 +20,7 @@ from elman.data.files import (
     read_raw_text,
     read_text,
 )
+from elman.data.folders import PICTURES, SOUNDS
 from elman.data.json_lines import read_json_lines
 from elman.data.parquet import read_parquet
 from elman.data.table import Table
@@ -51,10 +52,10 @@ BINARY: dict[str, Callable[[PathLike], Table]] = {
     ".parquet": read_parquet,
 }
 SUFFIXES = (*BY_FIELD, *BY_LINE, *BINARY)
-_SOUND, _PICTURE = ("a sound, which `elman train transcribe` reads", "a picture, which `elman train caption` reads")
 NO_TEXTS = {
-    **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3"), _SOUND), **dict.fromkeys((".png", ".jpg", ".jpeg"), _PICTURE)
-}  # fmt: skip
+    **dict.fromkeys(SOUNDS, "a sound, which `elman train transcribe` reads"),
+    **dict.fromkeys(PICTURES, "a picture, which `elman train caption` reads"),
+}
 
 
 def read_table(
