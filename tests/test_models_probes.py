@@ -69,8 +69,8 @@ def test_the_question_is_the_verb_after_its_prefix(model: LanguageModel) -> None
     """By the chain rule: log P(prefix verb) − log P(prefix), from the scores of whole sentences without their ends."""
     from elman.models.probes import _nats
 
-    forms = [("the dog", "sleeps"), ("the dogs near the car", "sleep"), ("the", "cats")]
     texts = ["the dog sleeps", "the dogs near the car sleep", "the cats"]
+    forms = [(text.split()[:-1], text.split()[-1:]) for text in texts]
     for got, text in zip(_nats(model, forms), texts):
         stream = model._encode([text.split()])[:-1]  # the start and the words, without an end
         each = sum(part for part in model._losses(stream[:-1, None], stream[1:, None]))
@@ -132,7 +132,33 @@ def test_minimal_pairs_by_phenomenon(model: LanguageModel) -> None:
     same = pairs(5)
     same.columns["bad"][:] = same.columns["good"]
     assert blimp(model, same)["ties"] == 10
-    assert blimp(model, same)["rows"][-1]["accuracy"] == 0.0
+    assert blimp(model, same)["rows"][-1]["accuracy"] == 0.5
+
+
+def test_unknown_words_share_the_probability_of_their_token(model: LanguageModel) -> None:
+    """By hand: from <s> to </s>, and log(kinds of unknown word) more for each of them."""
+    good, bad = "dog the . sleeps the", "zebra yak"  # the unknown ones are the likelier
+    one, other = (model.score([text])[0]["log_probability"] for text in (good, bad))
+    verdicts = []
+    for kinds in (2, 20, 2000):
+        more = " ".join(f"no{k}" for k in range(kinds - 2))
+        columns = {"uid": ["x", "y"], "term": ["x", "y"], "good": [good, "the"], "bad": [bad, more or "the"]}
+        verdicts.append(blimp(model, Table("t", columns, [2, 3]))["paradigms"]["x"])
+        assert verdicts[-1] == (one > other - 2 * math.log(kinds))
+    assert verdicts[0] == 0.0 and verdicts[-1] == 1.0
+
+
+def test_a_running_text_has_sentences_after_full_stops() -> None:
+    """<s> stands before the first sentence of a running text alone; with lines each has its own."""
+    from elman.models.probes import _beginning
+
+    text = "the dogs sleep . the dog sleeps . " * 40
+    options: dict[str, Any] = {"level": "word", "hidden_size": 12, "epochs": 1, "valid_fraction": 0.0}
+    running, lines = (LanguageModel(lines=lines, **options).fit(text) for lines in (False, True))
+    assert running.vocabulary_.decode(_beginning(running)) == ["."]
+    assert lines.vocabulary_.decode(_beginning(lines)) == ["<s>"]
+    unstopped = LanguageModel(lines=False, **options).fit(text.replace(".", ""))
+    assert unstopped.vocabulary_.decode(_beginning(unstopped)) == ["<s>"]
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def probed(figures: Mapping[str, Any]) -> str:
             lines.append(f"{row['group']:<{width}}  {row['accuracy']:8.4f}  {row['baseline']:8.4f}  {row['items']:6,}")
     lines += [f"left out, {reason}: {count:,}" for reason, count in figures.get("left_out", {}).items()]
     if figures.get("ties"):
-        lines.append(f"ties, counted as wrong: {figures['ties']:,}")
+        lines.append(f"ties, counted as half: {figures['ties']:,}")
     return "\n".join(lines)
 
 

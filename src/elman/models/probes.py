@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,8 +37,7 @@ def agreement(model: Any, source: PathLike | Table | list[Agreement]) -> Figures
     items, left_out = (source, dict[str, int]()) if isinstance(source, list) else read_agreement(source)
     if isinstance(model, LanguageModel):
         items = _known(model, items, left_out)
-        forms = [(item.prefix, form) for item in items for form in (item.verb, str(item.other))]
-        nats = _nats(model, forms).reshape(-1, 2)
+        nats = _nats(model, _forms(model, items)).reshape(-1, 2)
         right = nats[:, 0] < nats[:, 1]
     elif isinstance(model, SequenceClassifier) and set(NUMBERS) <= set(model.classes_):
         right = np.array(model.predict([item.prefix for item in items])) == [item.number for item in items]
@@ -55,8 +56,9 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
 
     most: so many pairs of each paradigm. {"probe", "rows": [{"group", "items", "accuracy", "baseline"}, ...],
     "known": rows of the pairs whose words the model all knows, "paradigms": {name: accuracy}, "ties": pairs whose
-    sentences are the same to the model, which count as wrong}; the rows are of the phenomena, the last of all; the
-    baseline is chance. An unknown word is likelier than most known ones, which few words turn into many wrong answers.
+    sentences are the same to the model, which count as half, as guessing would}; the rows are of the phenomena, the
+    last of all; the baseline is chance. What the unknown token is given, the unknown words of all the sentences share
+    evenly: as a whole they are likelier than most known words, and a pair would be won by the sentence with more.
     """
     if not isinstance(model, LanguageModel):
         raise OptionError("--probe blimp is for a language model: it compares the probabilities of sentences")
@@ -65,19 +67,20 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
         seen[pair.paradigm] += 1
         if most is None or seen[pair.paradigm] <= most:
             pairs.append(pair)
-    texts = [_as_learnt(model, text) for pair in pairs for text in (pair.good, pair.bad)]
-    scores = model.score(texts)
-    likely = np.array([score["log_probability"] for score in scores]).reshape(-1, 2)
-    right = likely[:, 0] > likely[:, 1]
+    sentences = [tokenize(_as_learnt(model, text), model.level) for pair in pairs for text in (pair.good, pair.bad)]
+    unknown = [[token for token in sentence if token not in model.vocabulary_] for sentence in sentences]
+    share = math.log(max(1, len(set(chain.from_iterable(unknown)))))
+    nats = _nats(model, [([], sentence) for sentence in sentences], ended=model._by_line)
+    nats = (nats + share * np.array([len(words) for words in unknown])).reshape(-1, 2)
+    right = np.where(nats[:, 0] == nats[:, 1], 0.5, nats[:, 0] < nats[:, 1])
     paradigms = _rows([pair.paradigm for pair in pairs], right, [0.5] * len(pairs))[:-1]
-    whole = [all(token in model.vocabulary_ for token in tokenize(text, model.level)) for text in texts]
-    known = [k for k in range(len(pairs)) if whole[2 * k] and whole[2 * k + 1]]
+    known = [k for k in range(len(pairs)) if not unknown[2 * k] and not unknown[2 * k + 1]]
     return {
         "probe": "blimp",
         "rows": _rows([pair.phenomenon for pair in pairs], right, [0.5] * len(pairs)),
         "known": _rows([pairs[k].phenomenon for k in known], right[known], [0.5] * len(known)),
         "paradigms": {row["group"]: row["accuracy"] for row in paradigms},
-        "ties": int((likely[:, 0] == likely[:, 1]).sum()),
+        "ties": int((right == 0.5).sum()),
     }
 
 
@@ -163,24 +166,42 @@ def _verb(model: LanguageModel, form: str) -> list[str]:
     return tokenize(f"{form} ", model.level)
 
 
-def _nats(model: LanguageModel, forms: Sequence[tuple[str, str]]) -> np.ndarray:
-    """−log P(verb | the words before it) for each."""
-    fold, start = _fold(model), model.vocabulary_.start_index
+def _forms(model: LanguageModel, items: list[Agreement]) -> Iterator[tuple[list[str], list[str]]]:
+    """The tokens before each verb, and those of the verb: as it stands, and in the other number."""
+    fold = _fold(model)
+    for item in items:
+        before = tokenize(fold(f"{item.prefix} " if item.prefix else ""), model.level)
+        yield before, _verb(model, fold(item.verb))
+        yield before, _verb(model, fold(str(item.other)))
+
+
+def _nats(model: LanguageModel, parts: Iterable[tuple[list[str], list[str]]], ended: bool = False) -> np.ndarray:
+    """−log P(tokens | the beginning of a sentence, the tokens before them) for each pair of (before, tokens).
+
+    ended: the end of the sentence is judged as well.
+    """
+    beginning, end = _beginning(model), [model.vocabulary_.end_index] if ended else []
     encoded, firsts = [], []
-    for prefix, form in forms:
-        before = tokenize(fold(f"{prefix} " if prefix else ""), model.level)
-        numbers = model._numbers([*before, *_verb(model, fold(form))])
-        encoded.append(np.concatenate([[start], numbers]).astype(np.int64))
-        firsts.append(len(before))
+    for before, tokens in parts:
+        encoded.append(np.concatenate([beginning, model._numbers([*before, *tokens]), end]).astype(np.int64))
+        firsts.append(len(beginning) + len(before) - 1)
     lengths = np.array([len(numbers) - 1 for numbers in encoded], np.int64)
-    result = np.zeros(len(forms))
+    result = np.zeros(len(encoded))
     for batch in fitting(length_batches(lengths, 64, seed=0, epoch=0, shuffle=False), lengths):
-        tokens, _ = pad([encoded[i] for i in batch])
-        steps = np.arange(len(tokens) - 1)[:, None]
+        padded, _ = pad([encoded[i] for i in batch])
+        steps = np.arange(len(padded) - 1)[:, None]
         judged = (steps >= np.array(firsts)[batch]) & (steps < lengths[batch])
-        losses = model._losses(tokens[:-1], np.where(judged, tokens[1:], IGNORED), lengths[batch])
+        losses = model._losses(padded[:-1], np.where(judged, padded[1:], IGNORED), lengths[batch])
         result[batch] = sum(part.sum(0) for part in losses)
     return result
+
+
+def _beginning(model: LanguageModel) -> np.ndarray:
+    """What a sentence follows: the start token; in a running text, of whose parts only the first begins with that, a
+    full stop."""
+    stop = [] if model._by_line else tokenize(". ", model.level)
+    known = stop and all(token in model.vocabulary_ for token in stop)
+    return model._numbers(stop) if known else np.array([model.vocabulary_.start_index])
 
 
 def _told(left_out: dict[str, int]) -> str:
