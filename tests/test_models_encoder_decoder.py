@@ -157,7 +157,7 @@ def test_the_loss_is_the_mean_over_tokens_by_hand(attention: str) -> None:
     total, count = 0.0, 0
     start = model.target_.vocabulary.start_index
     for source, target in zip(X, Y):
-        read, written = model.source_.numbers(source.split()), model.target_.numbers(target.split())
+        read, written = model.source_.ended(source.split()), model.target_.ended(target.split())
         numbers, lengths = pad([read])
         with torch.no_grad():
             memory, carried = model.module_.encode(as_tensor(numbers, model.module_.output.weight), lengths.tolist())
@@ -231,7 +231,7 @@ def test_an_unknown_word_is_copied_from_where_attention_looks() -> None:
     written = model.predict(["the axolotl"])[0].split()
     assert len(written) == 20 + 2 * 3
     assert set(written) <= {"the", "axolotl"}
-    weights = model._weights(model.source_.numbers(["the", "axolotl"]), np.full(26, v.unknown_index))
+    weights = model._weights(model.source_.ended(["the", "axolotl"]), np.full(26, v.unknown_index))
     assert written == [["the", "axolotl"][s] for s in weights[:, :2].argmax(1)]
     model.replace_unknown = False
     assert set(model.predict(["the axolotl"])[0].split()) == {"<unk>"}
@@ -241,10 +241,10 @@ def test_an_unknown_word_is_copied_from_where_attention_looks() -> None:
 def test_marks_that_are_written_in_a_text_are_no_marks(level: str) -> None:
     model = EncoderDecoder(**SMALL, level=level).fit(["a </s> b", "<s> c"], ["a </s> b", "<s> c"])
     for side in (model.source_, model.target_):
-        numbers = side.numbers(side.tokens("a </s> b"))
+        numbers = side.ended(side.tokenize("a </s> b"))
         assert numbers[-1] == side.vocabulary.end_index
         assert side.vocabulary.end_index not in numbers[:-1]
-        assert side.vocabulary.start_index not in side.numbers(side.tokens("<s> c"))
+        assert side.vocabulary.start_index not in side.ended(side.tokenize("<s> c"))
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------

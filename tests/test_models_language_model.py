@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
-from elman.data import Vocabulary, read_text
-from elman.errors import DataError, OptionError
+from elman.cli import main
+from elman.data import read_text
+from elman.errors import DataError, ElmanError, OptionError
 from elman.models import LanguageModel
 from elman.models.language import language_model as module
 from elman.models.language.ngram import character_bits
-from elman.models.language.text import END, START, UNKNOWN, hold_out
+from elman.models.language.text import hold_out
 from elman.models.language.training import IGNORED, LanguageTrainee
+from elman.runtime import model_file
+from elman.runtime.stream import Stream
 
+START, END = "<s>", "</s>"
 SMALL: dict[str, Any] = {"hidden_size": 8, "embedding_size": 5, "batch_size": 4, "epochs": 1}
 
 
@@ -28,8 +34,7 @@ def untrained(text: Any, **options: Any) -> LanguageModel:
     """A model as `fit` makes it, in float64, before the first step."""
     model = LanguageModel(**{**SMALL, "valid_fraction": 0.0, **options})
     model.check()
-    documents = model._documents(text)
-    model.vocabulary_ = Vocabulary.build(documents, unknown=UNKNOWN, start=START, end=END)
+    model._learn_tokens(model._documents(text))
     model.module_ = model._network().double()
     model.module_.eval()
     return model
@@ -204,7 +209,7 @@ def test_unknown_characters_are_read_as_unknown() -> None:
 
 def test_a_start_or_end_mark_written_in_the_text_is_only_a_word() -> None:
     model = untrained("say </s> or <s> now", level="space")
-    counted = model._nats(model._encode([["<s>", "say", "</s>"]]))[1]
+    counted = model._nats(model._encode(["<s> say </s>"]))[1]
     assert counted == 4
     assert model.score(["<s> </s>"])[0]["log_probability"] == model.score(["x y"])[0]["log_probability"]
 
@@ -213,9 +218,71 @@ def test_a_whole_text_and_its_lines() -> None:
     text = "ab\ncd\n\nef"
     assert untrained(text)._documents(text) == [text]
     assert untrained(text, lines=True)._documents(text) == ["ab", "cd", "ef"]
-    assert untrained(text, level="word")._documents(text) == [["ab"], ["cd"], ["ef"]]
-    assert untrained(text, level="word", lines=False)._documents(text) == [["ab", "cd", "ef"]]
-    assert untrained(text, level="space")._documents(["a, b", "c\nd"]) == [["a,", "b"], ["c"], ["d"]]
+    assert untrained(text, level="word")._documents(text) == ["ab", "cd", "ef"]
+    assert untrained(text, level="word", lines=False)._documents(text) == [text]
+    assert untrained(text, level="subword")._documents(["a, b", "c\n \nd"]) == ["a, b", "c", "d"]
+
+
+# -- subwords ----------------------------------------------------------------------------------------------------------
+RHYME = "the cats sleep by the stove.\nthe cat sleeps on the stove.\nthe dogs sleep, the dog sleeps.\n" * 12
+
+
+def test_subwords_are_learnt_and_a_fresh_process_says_the_same(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"hidden_size": 32, "bptt": 12, "epochs": 30, "lr": 0.01, "batch_size": 4}
+    model = LanguageModel(level="subword", max_vocabulary=40, valid_fraction=0.0, **options).fit(RHYME)
+    assert len(model.vocabulary_) == 40
+    figures = model.evaluate(RHYME)
+    assert figures["unknown"] == 0.0
+    assert figures["bits_per_character"] < 0.5  # five times less than the frequencies of the letters give
+    model.save(tmp_path / "m.elman")
+    script = "\n".join(
+        (
+            "from elman.models import load",
+            f"model = load({str(tmp_path / 'm.elman')!r})",
+            "print(model.generate('the dog', 30, temperature=0), model.score(['the zoo sleeps.']), sep='|')",
+        )
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    assert told == f"{model.generate('the dog', 30, temperature=0)}|{model.score(['the zoo sleeps.'])}"
+    assert told.startswith("the dog")
+    assert told.split("|")[0] in RHYME
+
+
+def test_what_is_streamed_joins_to_what_is_generated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for level in ("char", "word", "space", "subword"):
+        model = LanguageModel(**{**SMALL, "epochs": 2}, level=level, valid_fraction=0.0, bptt=8).fit(RHYME)
+        model.save(tmp_path / f"{level}.elman")
+        for prompt in ("", "the", "the cat ,"):
+            wanted = model.generate(prompt, 25, seed=3, temperature=2.0)
+            more = ["--length", "25", "--seed", "3", "--temperature", "2"]
+            assert main(["generate", str(tmp_path / f"{level}.elman"), "--prompt", prompt, *more]) == 0
+            assert capsys.readouterr().out.rstrip() == wanted.rstrip()
+
+
+def test_the_runtime_reads_subwords_by_name(tmp_path: Path) -> None:
+    model = LanguageModel(**SMALL, level="subword", max_vocabulary=40, valid_fraction=0.0, bptt=8).fit(RHYME)
+    model.save(tmp_path / "m.elman")
+    pieces = ["<s>", *model.tokenizer_.tokenize("the dog sleeps.")]
+    with torch.no_grad():
+        logits, _ = model.module_(torch.from_numpy(model.vocabulary_.encode(pieces))[:, None])
+    found = Stream(tmp_path / "m.elman").run(pieces)
+    assert found == pytest.approx(logits[:, 0].numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["no merges", "unknown parts", "another level"])
+def test_damaged_subwords_are_refused(tmp_path: Path, damage: str) -> None:
+    model = LanguageModel(**SMALL, level="subword", max_vocabulary=40, valid_fraction=0.0, bptt=8).fit(RHYME)
+    model.save(tmp_path / "m.elman")
+    document, tensors = model_file.load(tmp_path / "m.elman")
+    if damage == "no merges":
+        del document.vocabularies["tokens_merges"]
+    elif damage == "unknown parts":
+        document.vocabularies["tokens_merges"]["merges"][0] = "no such"
+    else:
+        document.options["level"] = "subwords"
+    model_file.save(tmp_path / "bad.elman", document, tensors)
+    with pytest.raises(ElmanError, match=r"merges must be a list|joins no two|no level of tokens"):
+        LanguageModel.load(tmp_path / "bad.elman")
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
@@ -236,7 +303,20 @@ def test_a_path_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_the_last_part_is_held_out(documents: list[str], kept: list[str], held_out: list[str]) -> None:
-    assert hold_out(documents, 0.2) == (kept, held_out)
+    assert hold_out(documents, 0.2, words=False) == (kept, held_out)
+
+
+@pytest.mark.parametrize(
+    ("documents", "kept", "held_out"),
+    [
+        (["one two three four"], ["one two three"], [" four"]),
+        (["one two three", "x"], ["one two"], [" three", "x"]),
+        (["one\ttwo three  x"], ["one\ttwo three"], ["  x"]),
+        (["onetwothree"], ["onetwothr"], ["ee"]),
+    ],
+)
+def test_no_word_is_cut(documents: list[str], kept: list[str], held_out: list[str]) -> None:
+    assert hold_out(documents, 0.2, words=True) == (kept, held_out)
 
 
 def test_too_little_tohold_out() -> None:

@@ -72,19 +72,21 @@ class EstimatorOptions:
 class LanguageModelOptions(EstimatorOptions):
     """What a language model takes."""
 
-    level: str = option("char", DATA, "Tokens: char, word (words and signs) or space (what white space separates)")
-    lines: bool | None = option(
-        None, DATA, "Every line is a sentence of its own; default: for words, not for characters"
+    level: str = option(
+        "char", DATA, "Tokens: char, word (words and signs), space (what white space separates) or subword (byte pairs)"
     )
+    lines: bool | None = option(None, DATA, "Every line is a sentence of its own; default: no for characters, else yes")
     hidden_size: int = option(256, MODEL, "H, the units of a recurrent layer")
     embedding_size: int | None = option(
-        None, MODEL, "Numbers a token enters as; default 64 for characters, H if words or tied"
+        None, MODEL, "Numbers a token enters as; default 64 for characters that are not tied, else H"
     )
     tied: bool = option(False, MODEL, "The output matrix is the embedding, and the last of several layers as wide")
     bptt: int = option(100, TRAINING, "k1, steps between two updates; the state is carried on")
     bptt_reach: int | None = option(None, TRAINING, "k2, how far back the gradient goes, a multiple of k1; default k1")
-    min_count: int = option(1, DATA, "Tokens seen less often become <unk>")
-    max_vocabulary: int | None = option(None, DATA, "Keep only so many tokens, the most frequent")
+    min_count: int = option(1, DATA, "Tokens seen less often become <unk>; pairs of subwords are not joined")
+    max_vocabulary: int | None = option(
+        None, DATA, "Keep only so many tokens, the most frequent; default 8000 for subwords, else all"
+    )
     lr: float = option(2e-3, TRAINING, "Learning rate")
     recipe: str | None = option(None, TRAINING, "A preset of options, awd; those that are given win")
     vector_dropout: float = option(

@@ -23,6 +23,9 @@ from elman.models.sequence.classifier import SequenceClassifier
 
 Figures = dict[str, Any]
 
+LOOKED_AT = 200
+"""Sentences, about, by which the way that a model's text is written is told."""
+
 
 def agreement(model: Any, source: PathLike | Table | list[Agreement]) -> Figures:
     """Subject-verb agreement (Linzen, Dupoux & Goldberg 2016): how often the right number is chosen, by attractors.
@@ -67,7 +70,8 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
         seen[pair.paradigm] += 1
         if most is None or seen[pair.paradigm] <= most:
             pairs.append(pair)
-    sentences = [tokenize(_as_learnt(model, text), model.level) for pair in pairs for text in (pair.good, pair.bad)]
+    texts = _as_learnt(model, [text for pair in pairs for text in (pair.good, pair.bad)])
+    sentences = [model.tokenizer_.tokenize(text) for text in texts]
     unknown = [[token for token in sentence if token not in model.vocabulary_] for sentence in sentences]
     share = math.log(max(1, len(set(chain.from_iterable(unknown)))))
     nats = _nats(model, [([], sentence) for sentence in sentences], ended=model._by_line)
@@ -100,12 +104,23 @@ def _fold(model: LanguageModel) -> Callable[[str], str]:
     return str if any(token != token.lower() for token in model.vocabulary_.tokens) else str.lower
 
 
-def _as_learnt(model: LanguageModel, text: str) -> str:
-    """A sentence as the model's text has it: signs apart from words, in lower case where it knows no capitals, and
-    contractions in the parts that it knows (didn 't, did n't) where it does not know them whole."""
-    text = _fold(model)(text)
-    if model.level == "char":
-        return text
+def _as_learnt(model: LanguageModel, texts: Sequence[str]) -> list[str]:
+    """Sentences as the model's text has them: in lower case where it knows no capitals, and, of words, signs apart.
+
+    Of characters and subwords, signs are apart where the model finds the sentences likelier so.
+    """
+    fold = _fold(model)
+    texts = [fold(text) for text in texts]
+    if model.level in ("word", "space"):
+        return [_apart(model, text) for text in texts]
+    ways = texts, [" ".join(tokenize(text, "word")) for text in texts]
+    few = slice(0, len(texts), max(1, len(texts) // LOOKED_AT))
+    return min(ways, key=lambda way: _nats(model, [([], model.tokenizer_.tokenize(text)) for text in way[few]]).sum())
+
+
+def _apart(model: LanguageModel, text: str) -> str:
+    """Signs apart from words, and contractions in the parts that the model knows (didn 't, did n't) where it does not
+    know them whole."""
     words = []
     for word in tokenize(text, "word"):
         at = word.find("'")
@@ -150,9 +165,7 @@ def _known(model: LanguageModel, items: list[Agreement], left_out: dict[str, int
     for item in items:
         if item.other is None:
             reason = "the verb in the other number is not known"
-        elif not all(
-            token in model.vocabulary_ for form in (item.verb, item.other) for token in _verb(model, fold(form))
-        ):
+        elif not all(_is_known(model, _verb(model, fold(form))) for form in (item.verb, item.other)):
             reason = "a form of the verb is no word of the model's"
         else:
             kept.append(item)
@@ -163,14 +176,19 @@ def _known(model: LanguageModel, items: list[Agreement], left_out: dict[str, int
 
 def _verb(model: LanguageModel, form: str) -> list[str]:
     """The tokens of a verb; of characters with the space that ends it, or `eat` would be the start of `eats` alone."""
-    return tokenize(f"{form} ", model.level)
+    return model.tokenizer_.tokenize(f"{form} ")
+
+
+def _is_known(model: LanguageModel, verb: list[str]) -> bool:
+    """Whether these are known; a verb of several subwords is not, since its first ones may begin the other form."""
+    return all(token in model.vocabulary_ for token in verb) and (model.level != "subword" or len(verb) == 1)
 
 
 def _forms(model: LanguageModel, items: list[Agreement]) -> Iterator[tuple[list[str], list[str]]]:
     """The tokens before each verb, and those of the verb: as it stands, and in the other number."""
     fold = _fold(model)
     for item in items:
-        before = tokenize(fold(f"{item.prefix} " if item.prefix else ""), model.level)
+        before = model.tokenizer_.tokenize(fold(f"{item.prefix} " if item.prefix else ""))
         yield before, _verb(model, fold(item.verb))
         yield before, _verb(model, fold(str(item.other)))
 
@@ -183,7 +201,7 @@ def _nats(model: LanguageModel, parts: Iterable[tuple[list[str], list[str]]], en
     beginning, end = _beginning(model), [model.vocabulary_.end_index] if ended else []
     encoded, firsts = [], []
     for before, tokens in parts:
-        encoded.append(np.concatenate([beginning, model._numbers([*before, *tokens]), end]).astype(np.int64))
+        encoded.append(np.concatenate([beginning, model.tokenizer_.numbers([*before, *tokens]), end]).astype(np.int64))
         firsts.append(len(beginning) + len(before) - 1)
     lengths = np.array([len(numbers) - 1 for numbers in encoded], np.int64)
     result = np.zeros(len(encoded))
@@ -199,9 +217,11 @@ def _nats(model: LanguageModel, parts: Iterable[tuple[list[str], list[str]]], en
 def _beginning(model: LanguageModel) -> np.ndarray:
     """What a sentence follows: the start token; in a running text, of whose parts only the first begins with that, a
     full stop."""
-    stop = [] if model._by_line else tokenize(". ", model.level)
+    stop = [] if model._by_line else model.tokenizer_.tokenize(". ")
+    if model.level == "subword":
+        stop = stop[-1:]  # without the space before it
     known = stop and all(token in model.vocabulary_ for token in stop)
-    return model._numbers(stop) if known else np.array([model.vocabulary_.start_index])
+    return model.tokenizer_.numbers(stop) if known else np.array([model.vocabulary_.start_index])
 
 
 def _told(left_out: dict[str, int]) -> str:

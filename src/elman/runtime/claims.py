@@ -54,12 +54,13 @@ def unknown(document: Document, name: str) -> str | None:
 
 
 def level(document: Document) -> str:
-    """How the model reads: char, word, space, series or sets."""
+    """How the model reads: char, word, space, subword, series or sets."""
     if document.task in ("tag", "label-sets"):
         return "word" if document.task == "tag" else "sets"
-    where = document.options if document.task == "language-model" else document.vocabularies.get("level", {})
-    found = where.get("level")
-    if found not in ("char", "word", "space") and not (found == "series" and document.task in ("classify", "regress")):
+    own = document.task == "language-model"
+    found = (document.options if own else document.vocabularies.get("level", {})).get("level")
+    also = "subword" if own else "series" if document.task in ("classify", "regress") else None
+    if found not in ("char", "word", "space", also):
         raise ModelFileError(f"the level of its tokens is not known: {short(found)}")
     return str(found)
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from elman import data
 from elman.cli import options
 from elman.cli.options import TOKENS
 from elman.cli.sources import Reading
@@ -23,7 +22,7 @@ class LanguageModelTask(Task):
 
     name = "language-model"
     title = "language model"
-    about = "Learn to predict the next character or word of a text."
+    about = "Learn to predict the next character, word or subword of a text."
     sources = (("FILES...", "Texts to learn from, in this order; also .gz, and - for standard input"),)
     reading = options.READING[:2]
     held_part = "the last"
@@ -77,23 +76,17 @@ class LanguageModelTask(Task):
         """Print the prompt and what the model makes of it, token by token as they are drawn."""
         prompt, length = chosen.get("prompt", ""), chosen.get("length", 200)
         how = {name: chosen[name] for name in ("temperature", "top_k", "top_p", "seed") if name in chosen}
-        tokens = data.tokenize(prompt, model.level)
-        unknown = [token for token in dict.fromkeys(tokens) if token not in model.vocabulary_]
-        if unknown:
-            names = ", ".join(repr(token) for token in unknown[:5])
+        tokenizer = model.tokenizer_
+        if unknown := tokenizer.unknown(prompt):
+            names = ", ".join(map(repr, unknown[:5]))
             print(f"elman: note: the model never saw {names} of the prompt; it reads them as unknown", file=sys.stderr)
-        shown = prompt if model.level == "char" else data.detokenize(tokens, model.level)
+        tokens = tokenizer.tokenize(prompt)
         drawn = model.stream(prompt, length, **how)  # refuses wrong options before anything is written
-        sys.stdout.write(shown)
+        sys.stdout.write(tokenizer.text(tokens))
+        before = tokens[-1] if tokens else None
         for token in drawn:
-            tokens.append(token)
-            # A word's spacing depends on the one before it alone, so that two tokens tell what the next one adds.
-            more = (
-                token
-                if model.level == "char"
-                else data.detokenize(tokens[-2:], model.level)[len(tokens[-2]) if len(tokens) > 1 else 0 :]
-            )
-            sys.stdout.write(more)
+            sys.stdout.write(tokenizer.more(token, before))
+            before = token
             sys.stdout.flush()
         sys.stdout.write("\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Language models: the next character or word, perplexity, scores of sentences, sampling."""
+"""Language models: the next character, word or subword, perplexity, scores of sentences, sampling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from elman.data.batching import length_batches, pad, streams
 from elman.data.long_text import LongText
 from elman.data.store import FileArray, blocks
-from elman.data.vocabulary import check_level, detokenize, tokenize
 from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, Lesson, as_tensor
 from elman.models.inputs import fitting, listed
@@ -26,7 +25,7 @@ from elman.models.language.sampling import draw
 from elman.models.language.text import LanguageText
 from elman.models.language.training import IGNORED, LanguageTrainee
 from elman.models.options import RECIPES, documented, preset, with_recipes
-from elman.models.restoring import vocabulary_from
+from elman.models.tokenizer import Tokenizer, check_level
 from elman.nn import Recurrent
 from elman.runtime.document import Document
 
@@ -52,7 +51,7 @@ class LanguageModel(LanguageText, Estimator):
 
     def check(self) -> None:
         super().check()
-        check_level(self.level)
+        check_level("--level", self.level)
         if self.recipe is not None and self.recipe not in RECIPES:
             raise OptionError(
                 f"--recipe is {self.recipe!r}, which is not known{did_you_mean(str(self.recipe), RECIPES)}"
@@ -85,10 +84,10 @@ class LanguageModel(LanguageText, Estimator):
             stream, held_out = self._from_memory(X, given)
         with self._seeded():
             self.module_ = self._network().to(self.device)
-        held = self._encode(held_out)
+        held, characters = self._encode(held_out), self._characters(held_out)
         trainee = LanguageTrainee(
             self, self.module_, stream, self.vocabulary_.start_index,
-            lambda: self._figures(held, self._characters(held_out)) if len(held) > 1 else {},
+            lambda: self._figures(held, characters) if len(held) > 1 else {},
         )  # fmt: skip
         return trainee, chain(blocks(stream), [held])
 
@@ -116,10 +115,10 @@ class LanguageModel(LanguageText, Estimator):
         self._need_fit()
         documents = self.to_judge(text)
         stream = self._encode(documents)
-        unknown = np.count_nonzero(stream == self.vocabulary_.unknown_index) / sum(len(d) for d in documents)
+        unknown = np.count_nonzero(stream == self.vocabulary_.unknown_index) / (len(stream) - 2 * len(documents))
         return self._figures(stream, self._characters(documents)) | {"unknown": float(unknown)}
 
-    def to_judge(self, X: Any, y: Any = None) -> list[list[str] | str]:
+    def to_judge(self, X: Any, y: Any = None) -> list[str]:
         return self._filled(X, "to evaluate")
 
     def _figures(self, stream: np.ndarray, characters: int | None) -> dict[str, float]:
@@ -169,7 +168,7 @@ class LanguageModel(LanguageText, Estimator):
         for sentence in sentences:
             if not isinstance(sentence, str):
                 raise DataError(f"a sentence to score is a text, not {type(sentence).__name__}")
-        encoded = [self._encode([s if self.level == "char" else tokenize(s, self.level)]) for s in sentences]
+        encoded = [self._encode([sentence]) for sentence in sentences]
         lengths = np.array([len(numbers) - 1 for numbers in encoded], np.int64)
         nats = np.zeros(len(encoded))
         for batch in fitting(length_batches(lengths, batch_size, seed=0, epoch=0, shuffle=False), lengths):
@@ -198,7 +197,7 @@ class LanguageModel(LanguageText, Estimator):
     ) -> str:
         """`prompt` continued by up to `length` sampled tokens; an end token ends it."""
         drawn = self.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        return detokenize([*tokenize(prompt, self.level), *drawn], self.level)
+        return self.tokenizer_.text([*self.tokenizer_.tokenize(prompt), *drawn])
 
     def stream(
         self,
@@ -228,7 +227,7 @@ class LanguageModel(LanguageText, Estimator):
             generator.seed()
         else:
             generator.manual_seed(seed)
-        numbers = self._numbers(tokenize(prompt, self.level))
+        numbers = self.tokenizer_.numbers(self.tokenizer_.tokenize(prompt))
         return self._drawn(numbers, length, generator, temperature, top_k, top_p)
 
     @torch.no_grad()
@@ -274,9 +273,9 @@ class LanguageModel(LanguageText, Estimator):
 
     # -- the model file ------------------------------------------------------------------------------------------------
     def _vocabularies(self) -> dict[str, Any]:
-        return {"tokens": self.vocabulary_.to_json_data()}
+        return self.tokenizer_.to_json_data("tokens")
 
     def _restore(self, doc: Document) -> None:
-        self.vocabulary_ = vocabulary_from(doc, "tokens", "unknown", "start", "end")
+        self.tokenizer_ = Tokenizer.of(doc, "tokens", self.level)
         embedding = doc.networks["recurrent"][0].input_size if doc.networks.get("recurrent") else 1
         self.module_ = self._around(self._recurrent_from(doc, self.embedding_size, self._sizes(embedding)))

@@ -52,7 +52,7 @@ class LanguageTrainee:
     ) -> None:
         """text (N): numbers of tokens; start: the one that is not to be predicted; validate: figures on other text."""
         self.options, self.module, self.validate = options, module, validate
-        self.unit = "characters" if options.level == "char" else "words"
+        self.unit = {"char": "characters", "subword": "subwords"}.get(options.level, "words")
         self.text, self.start, self.like = text, start, module.embedding.weight
         self.rows = min(options.batch_size, max(1, (len(text) - 1) // 2))
         self.steps = len(streams(mapped(text)[:-1], self.rows))

@@ -21,9 +21,9 @@ from elman.models.inputs import MAX_STEPS, as_table, check_steps, listed, place
 from elman.models.large import scaling
 from elman.models.options import CaptionerOptions, documented
 from elman.models.restoring import layers_of, recurrent_from, scaling_from
+from elman.models.tokenizer import SPECIALS, Tokenizer
 from elman.models.write.captioner_network import CaptionerNetwork, grid
 from elman.models.write.decoder import Carried
-from elman.models.write.texts import SPECIALS, Side
 from elman.models.write.views import AXES, RAGGED, View, arrays, find_view, fitted
 from elman.models.write.writer import MONITORS, Numbers, Output, Writer
 from elman.nn import Recurrent
@@ -97,7 +97,7 @@ class Captioner(CaptionerOptions, Writer):
         return fitted(found, self.view_, where), captions, self._numbered(captions, where)
 
     def _numbered(self, captions: Captions, where: Table | str) -> list[Numbers]:
-        written = [[self.target_.numbers(self.target_.tokens(text)) for text in own] for own in captions]
+        written = [[self.target_.ended(self.target_.tokenize(text)) for text in own] for own in captions]
         check_steps([max(map(len, own)) for own in written], where)
         return written
 
@@ -177,8 +177,8 @@ class Captioner(CaptionerOptions, Writer):
             raise OptionError("this model has no attention: train it on places or frames, with --attention additive")
         (one,) = fitted(arrays([picture], "the pictures"), self.view_, "the pictures")
         caption = self._outputs([one], self.beam_size, 1)[0][0].text if caption is None else caption
-        tokens = self.target_.tokens(caption)
-        weights = self._weights(one, self.target_.numbers(tokens))
+        tokens = self.target_.tokenize(caption)
+        weights = self._weights(one, self.target_.ended(tokens))
         places = weights.shape[1:] if self.view_.kind in RAGGED else grid(self.view_)
         return Look([*tokens, SPECIALS["end"]], weights.reshape(len(weights), *places))
 
@@ -226,7 +226,7 @@ class Captioner(CaptionerOptions, Writer):
         return {name: getattr(self.module_, name).tolist() for name in ("mean", "scale")}
 
     def _restore(self, doc: Document) -> None:
-        self.target_ = Side.of(doc, "target", self.level, self.lower)
+        self.target_ = Tokenizer.of(doc, "target", self.level, self.lower)
         claims = doc.vocabularies.get("input", {})
         kind, shape, self.longest_ = claims.get("reads"), claims.get("shape"), claims.get("longest", 0)
         if not isinstance(kind, str) or not isinstance(shape, list) or self.reads not in ("auto", kind):

@@ -18,9 +18,9 @@ from elman.models.estimator import Lesson, as_tensor, initial_embedding
 from elman.models.inputs import as_table, check_steps, listed, naming, place
 from elman.models.options import TransducerOptions, documented
 from elman.models.restoring import recurrent_from
+from elman.models.tokenizer import SPECIALS, Tokenizer, check_level
 from elman.models.write import decoding
 from elman.models.write.decoder import Carried
-from elman.models.write.texts import SPECIALS, Side, check_level
 from elman.models.write.transducer import TransducerNetwork
 from elman.models.write.writer import MONITORS, Numbers, Output, Writer
 from elman.nn import Recurrent
@@ -51,7 +51,7 @@ class EncoderDecoder(TransducerOptions, Writer):
     networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     words: ClassVar[tuple[str, str]] = ("source", "target")
 
-    source_: Side = dataclasses.field(init=False, repr=False)
+    source_: Tokenizer = dataclasses.field(init=False, repr=False)
     ratio_: float = dataclasses.field(init=False, repr=False)
     """Target tokens for each source token of the training data."""
     module_: TransducerNetwork = dataclasses.field(init=False, repr=False)
@@ -93,9 +93,9 @@ class EncoderDecoder(TransducerOptions, Writer):
 
     def _numbered(self, sources: list[str], targets: list[list[str]], where: Table | str) -> tuple[Numbers, Numbers]:
         """Every pair as numbers; a source with several targets stands once for each."""
-        read = [self.source_.numbers(self.source_.tokens(text)) for text in sources]
+        read = [self.source_.ended(self.source_.tokenize(text)) for text in sources]
         check_steps([len(numbers) for numbers in read], where)
-        written = [[self.target_.numbers(self.target_.tokens(text)) for text in own] for own in targets]
+        written = [[self.target_.ended(self.target_.tokenize(text)) for text in own] for own in targets]
         check_steps([max(map(len, own)) for own in written], where)
         return [n for n, own in zip(read, written) for _ in own], [n for own in written for n in own]
 
@@ -130,7 +130,7 @@ class EncoderDecoder(TransducerOptions, Writer):
         if self.shared:
             self.source_ = self.target_ = self._learn_target([*sources, *targets])
         else:
-            self.source_ = Side.learn(sources, self.level, self.lower, self.min_count, self.max_vocabulary)
+            self.source_ = Tokenizer.learn(sources, self.level, self.min_count, self.max_vocabulary, self.lower)
             self.target_ = self._learn_target(targets)
         with self._seeded():
             embeddings = self._embeddings()
@@ -163,12 +163,12 @@ class EncoderDecoder(TransducerOptions, Writer):
         """For each source the `n_best` outputs (at most `beam_size`), best first."""
         self._need_fit()
         texts, where = self._sources(X)
-        tokens = [self.source_.tokens(text) for text in texts]
+        tokens = [self.source_.tokenize(text) for text in texts]
         check_steps([len(own) for own in tokens], where)
         return self._outputs(tokens, self.beam_size, n_best)
 
     def _outputs(self, tokens: Sequence[list[str]], beam_size: int, n_best: int) -> list[list[Output]]:
-        read = [self.source_.numbers(own) for own in tokens]
+        read = [self.source_.ended(own) for own in tokens]
         limits = [20 + math.ceil(2 * self.ratio_ * len(numbers)) for numbers in read]
         found = self._search(read, limits, beam_size, n_best)
         return [
@@ -185,7 +185,7 @@ class EncoderDecoder(TransducerOptions, Writer):
         """The text of a hypothesis; for an unknown token the source's with the most attention, where that is asked."""
         tokens, unknown = self.target_.vocabulary.decode(found.tokens), SPECIALS["unknown"]
         if self.replace_unknown and source and unknown in tokens and self.module_.attention is not None:
-            weights = self._weights(self.source_.numbers(source), np.array(found.tokens))
+            weights = self._weights(self.source_.ended(source), np.array(found.tokens))
             nearest = weights[:, : len(source)].argmax(1)
             tokens = [source[s] if token == unknown else token for token, s in zip(tokens, nearest)]
         return self.target_.text(tokens)
@@ -196,8 +196,8 @@ class EncoderDecoder(TransducerOptions, Writer):
         if self.attention == "none":
             raise OptionError("this model has no attention: train it with --attention additive or dot")
         target = self.predict([source])[0] if target is None else target
-        tokens = [side.tokens(text) for side, text in ((self.source_, source), (self.target_, target))]
-        read, written = self.source_.numbers(tokens[0]), self.target_.numbers(tokens[1])
+        tokens = [side.tokenize(text) for side, text in ((self.source_, source), (self.target_, target))]
+        read, written = self.source_.ended(tokens[0]), self.target_.ended(tokens[1])
         end = [SPECIALS["end"]]
         return Alignment(tokens[0] + end, tokens[1] + end, self._weights(read, written))
 
@@ -225,7 +225,7 @@ class EncoderDecoder(TransducerOptions, Writer):
         right: dict[str, list[str]] = {}
         for source, own in zip(sources, targets):
             right.setdefault(source, []).extend(own)
-        texts = [own[0].text for own in self._outputs([self.source_.tokens(text) for text in right], beam_size, 1)]
+        texts = [own[0].text for own in self._outputs([self.source_.tokenize(text) for text in right], beam_size, 1)]
         return self._figures(texts, list(right.values()))
 
     def _sample(
@@ -245,8 +245,8 @@ class EncoderDecoder(TransducerOptions, Writer):
         return {"ratio": [self.ratio_]}
 
     def _restore(self, doc: Document) -> None:
-        self.target_ = Side.of(doc, "target", self._target_level, self.lower)
-        self.source_ = self.target_ if self.shared else Side.of(doc, "source", self.level, self.lower)
+        self.target_ = Tokenizer.of(doc, "target", self._target_level, self.lower)
+        self.source_ = self.target_ if self.shared else Tokenizer.of(doc, "source", self.level, self.lower)
         if set(doc.vocabularies) != set(self._vocabularies()):
             raise DataError("there is a vocabulary that is not part of the model")
         ratios = doc.scaling.get("ratio", [])

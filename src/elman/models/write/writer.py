@@ -18,9 +18,9 @@ from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.estimator import Estimator, as_tensor
 from elman.models.inputs import fitting, listed, missing, place
 from elman.models.options import WriterOptions
+from elman.models.tokenizer import SPECIALS, Tokenizer, check_level
 from elman.models.write import decoding
 from elman.models.write.decoder import Carried, DecoderNetwork
-from elman.models.write.texts import SPECIALS, Side, check_level
 from elman.nn import Attention
 from elman.nn.attention import KINDS, Memory
 from elman.training.metrics import perplexity
@@ -54,7 +54,7 @@ class Writer(WriterOptions, Estimator):
     words: ClassVar[tuple[str, str]]
     """What is read and what is written, for messages: source, target."""
 
-    target_: Side = dataclasses.field(init=False, repr=False)
+    target_: Tokenizer = dataclasses.field(init=False, repr=False)
     module_: DecoderNetwork = dataclasses.field(init=False, repr=False)
 
     # -- what a child says ---------------------------------------------------------------------------------------------
@@ -94,9 +94,9 @@ class Writer(WriterOptions, Estimator):
     def _looks(self, query_size: int, memory_size: int) -> Attention | None:
         return None if self.attention == "none" else Attention(self.attention, query_size, memory_size)
 
-    def _learn_target(self, targets: Sequence[str]) -> Side:
+    def _learn_target(self, targets: Sequence[str]) -> Tokenizer:
         """How the targets of the training data become tokens."""
-        return Side.learn(targets, self._target_level, self.lower, self.min_count, self.max_vocabulary)
+        return Tokenizer.learn(targets, self._target_level, self.min_count, self.max_vocabulary, self.lower)
 
     # -- data ----------------------------------------------------------------------------------------------------------
     def _targets(self, data: Any, targets: Any, count: int, where: Table | str) -> list[list[str]]:

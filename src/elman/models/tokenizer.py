@@ -1,4 +1,4 @@
-"""One side of parallel text: its texts as tokens and numbers, and back."""
+"""Texts as tokens and numbers, and back: characters, words or subwords, for the models that write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data import vocabulary
-from elman.data.subwords import Subwords, join
+from elman.data.subwords import SPACE, Subwords, join
 from elman.data.vocabulary import Vocabulary, detokenize, tokenize
 from elman.errors import OptionError, did_you_mean
 from elman.models.restoring import vocabulary_from
@@ -29,8 +29,8 @@ def check_level(name: str, level: str) -> None:
 
 
 @dataclass(frozen=True)
-class Side:
-    """How the texts of a side become tokens. Every text ends with the vocabulary's end token."""
+class Tokenizer:
+    """How texts become tokens, and tokens numbers."""
 
     level: str
     lower: bool
@@ -38,37 +38,53 @@ class Side:
     subwords: Subwords | None = None
 
     @classmethod
-    def learn(cls, texts: Sequence[str], level: str, lower: bool, min_count: int, max_size: int | None) -> Side:
-        """The vocabulary of some texts."""
+    def learn(
+        cls, texts: Iterable[str], level: str, min_count: int = 1, max_size: int | None = None, lower: bool = False
+    ) -> Tokenizer:
+        """The tokens of some texts."""
         if lower:
-            texts = [text.lower() for text in texts]
+            texts = (text.lower() for text in texts)
         if level == "subword":
             subwords = Subwords.learn(texts, max_size or SUBWORDS, min_count=min_count, **SPECIALS)
             return cls(level, lower, subwords.vocabulary, subwords)
-        found = Vocabulary.build(
-            (tokenize(text, level) for text in texts), min_count=min_count, max_size=max_size, **SPECIALS
-        )
-        return cls(level, lower, found)
+        sequences = texts if level == "char" else (tokenize(text, level) for text in texts)
+        return cls(level, lower, Vocabulary.build(sequences, min_count=min_count, max_size=max_size, **SPECIALS))
 
-    def tokens(self, text: str) -> list[str]:
-        """The tokens of a text, without the end."""
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens of a text."""
         text = text.lower() if self.lower else text
         return tokenize(text, self.level) if self.subwords is None else self.subwords.tokenize(text)
 
     def numbers(self, tokens: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Their numbers and the end (T,); a "</s>" that is written in a text is a word, and ends nothing."""
+        """Their numbers (T,); a "<s>" or "</s>" that is written in a text is a word, and starts or ends nothing."""
         v = self.vocabulary
         found = v.encode(tokens)
-        found = np.where((found == v.start_index) | (found == v.end_index), v.encode([SPECIALS["unknown"]]), found)
-        return np.append(found, v.encode([SPECIALS["end"]]))
+        marks = (found == v.start_index) | (found == v.end_index)
+        return np.where(marks, v.encode([SPECIALS["unknown"]]), found) if marks.any() else found
+
+    def ended(self, tokens: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Their numbers and that of the end (T,)."""
+        return np.append(self.numbers(tokens), self.vocabulary.encode([SPECIALS["end"]]))
 
     def text(self, tokens: Iterable[str]) -> str:
         """The text of some tokens."""
         return join(tokens) if self.subwords is not None else detokenize(list(tokens), self.level)
 
+    def more(self, token: str, before: str | None) -> str:
+        """What a token adds to a text whose last token is `before`; None: there is none yet."""
+        if self.subwords is not None:
+            added = token.replace(SPACE, " ")
+            return added if before else added.lstrip()
+        return token if before is None else detokenize([before, token], self.level)[len(before) :]
+
     def plain(self, text: str) -> str:
         """A text as the model would write it: in its case and spacing."""
-        return self.text(self.tokens(text))
+        return self.text(self.tokenize(text))
+
+    def unknown(self, text: str) -> list[str]:
+        """What of a text is read as the unknown token, each once: tokens; of subwords, characters."""
+        parts = self.tokenize(text) if self.subwords is None else "".join(text.split())
+        return [part for part in dict.fromkeys(parts) if part not in self.vocabulary]
 
     def to_json_data(self, name: str) -> dict[str, Any]:
         """What a model file keeps, as vocabularies by name."""
@@ -76,8 +92,8 @@ class Side:
         return {name: self.vocabulary.to_json_data(), **merges}
 
     @classmethod
-    def of(cls, doc: Document, name: str, level: str, lower: bool) -> Side:
-        """The side of a model file. DataError, ModelFileError where it is damaged."""
+    def of(cls, doc: Document, name: str, level: str, lower: bool = False) -> Tokenizer:
+        """The tokenizer of a model file. DataError, ModelFileError where it is damaged."""
         known = vocabulary_from(doc, name, *SPECIALS)
         if level != "subword":
             return cls(level, lower, known)
