@@ -473,7 +473,7 @@ def test_bad_ways_to_generate(how: dict[str, Any], message: str) -> None:
         ({"embedding_size": -3}, "--embedding-size"),
         ({"min_count": 0}, "--min-count"),
         ({"max_vocabulary": 0}, "--max-vocabulary"),
-        ({"max_vocabulary": 3}, "no room"),
+        ({"max_vocabulary": 3}, "--max-vocabulary must be a whole number, 4 or more"),
         ({"hidden_size": 0}, "--hidden-size"),
         ({"hidden_size": True}, "--hidden-size"),
         ({"dropout": 1.0}, "--dropout"),

@@ -25,7 +25,7 @@ from elman.models.language.sampling import draw
 from elman.models.language.text import LanguageText
 from elman.models.language.training import IGNORED, LanguageTrainee
 from elman.models.options import RECIPES, documented, preset, with_recipes
-from elman.models.tokenizer import Tokenizer, check_level
+from elman.models.tokenizer import SPECIALS, Tokenizer, check_level
 from elman.nn import Recurrent
 from elman.runtime.document import Document
 
@@ -57,7 +57,8 @@ class LanguageModel(LanguageText, Estimator):
                 f"--recipe is {self.recipe!r}, which is not known{did_you_mean(str(self.recipe), RECIPES)}"
             )
         self._check_whole("bptt", "min_count")
-        self._check_whole("bptt_reach", "embedding_size", "max_vocabulary", "softmax_samples", optional=True)
+        self._check_whole("bptt_reach", "embedding_size", "softmax_samples", optional=True)
+        self._check_whole("max_vocabulary", least=len(SPECIALS) + 1, optional=True)
         self._check_share("vector_dropout", "embedding_dropout", "output_dropout")
         self._check_amount("activation_penalty", "temporal_penalty", "bptt_spread")
         reach = self.bptt_reach or self.bptt
