@@ -2,8 +2,9 @@
 
     python benchmarks/quality/mnist.py ../shared/data/mnist [permuted]
 
-Published: LSTM 98.9 % and 90.2 % permuted, small GRU 96.2 % and 87.3 %. Those read the last state; here each unit's
-largest value over the steps is read, so that the gradient need not cross them all.
+Published: LSTM 98.9 % and 90.2 % permuted, small GRU 96.2 % and 87.3 %, JANET 99.0 % and 92.5 %. Those read the last
+state. In order, each unit's largest value over the steps is read here, so that the gradient need not cross them all;
+permuted, no step is more telling than another, and the last state of a JANET learns several times as fast.
 """
 
 from __future__ import annotations
@@ -30,14 +31,17 @@ def read(folder: str, name: str, order: np.ndarray | slice) -> tuple[list[np.nda
     return list(pixels[..., None]), [str(label) for label in labels[8:]]
 
 
-SETTINGS: dict[str, dict[str, Any]] = {"sequential": {"epochs": 14, "dropout": 0.1}, "permuted": {"epochs": 10}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "sequential": {"cell": "gru", "pooling": "max", "epochs": 14},
+    "permuted": {"cell": "janet", "pooling": "last", "epochs": 18},
+}
 
 
 def main(folder: str, kind: str = "sequential") -> None:
     order = PERMUTATION if kind == "permuted" else slice(None)
     model = SequenceClassifier(
-        cell="gru", hidden_size=128, chrono=784, bidirectional=False, pooling="max", batch_size=32, lr=4e-3,
-        schedule="cosine", valid_fraction=0.05, patience=None, seed=1, **SETTINGS[kind],
+        hidden_size=128, chrono=784, bidirectional=False, dropout=0.1, batch_size=32, lr=4e-3, schedule="cosine",
+        valid_fraction=0.05, patience=None, seed=1, **SETTINGS[kind],
     )  # fmt: skip
     model.fit(*read(folder, "train", order), progress=Progress.auto())
     target = "0.92 or more" if kind == "permuted" else "0.985 or more"
