@@ -58,10 +58,10 @@ def run(
     monkeypatch.chdir(folder)
     capsys.readouterr()
 
-    def call(*words: str, code: int = 0, stdin: str | bytes = "") -> tuple[str, str]:
+    def call(*words: str | Path, code: int = 0, stdin: str | bytes = "") -> tuple[str, str]:
         raw = stdin if isinstance(stdin, bytes) else stdin.encode()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
-        found = main(words)
+        found = main([str(word) for word in words])
         out, err = capsys.readouterr()
         assert found == code, err
         if code == 2:

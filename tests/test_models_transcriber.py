@@ -10,6 +10,7 @@ import tracemalloc
 import warnings
 import wave
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 
-from elman.cli import main
 from elman.data import Table, audio
 from elman.errors import DataError, ModelFileError, OptionError
 from elman.models import LanguageModel, Transcriber, load
@@ -25,6 +25,7 @@ from elman.models.speech import transcriber as module
 from elman.models.speech.perturb import Perturbation
 from elman.training.metrics import edit_distance, error_rate
 
+Run = Callable[..., tuple[str, str]]
 RATE = 4000
 LETTERS = "abcd"
 SMALL: dict[str, Any] = {
@@ -297,47 +298,35 @@ def test_error_rates_are_those_of_jiwer() -> None:
 
 
 # -- files and the command line ----------------------------------------------------------------------------------------
-def call(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple[str, str]:
-    found = main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    assert found == code, err
-    if code == 2:
-        assert err.startswith("elman: ")
-        assert err.count("\n") == 1
-    return out, err
-
-
-def test_from_files_to_transcripts(
-    model: Transcriber, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, _ = call(
-        capsys, "train", "transcribe", files / "list.tsv", "--test", files / "list.tsv", "--out", tmp_path / "m.elman",
+def test_from_files_to_transcripts(model: Transcriber, files: Path, tmp_path: Path, run: Run) -> None:
+    out, _ = run(
+        "train", "transcribe", files / "list.tsv", "--test", files / "list.tsv", "--out", tmp_path / "m.elman",
         "--hidden-size", "4", "--num-layers", "1", "--mels", "8", "--epochs", "1", "--quiet",
     )  # fmt: skip
     assert "sounds of 4,000 Hz in 8 bands, gives characters (4 known)" in out
     assert "12 sounds" in out
     model.save(tmp_path / "good.elman")
-    out, _ = call(capsys, "evaluate", tmp_path / "good.elman", files / "list.tsv", "--json", "--beam", "4")
+    out, _ = run("evaluate", tmp_path / "good.elman", files / "list.tsv", "--json", "--beam", "4")
     assert json.loads(out)["character_error_rate"] < 0.1
     for words, said in (
         (["--lm-weight", "0.3"], "--lm-weight says how much a --language-model counts; give both"),
         (["--length-bonus", "0.3"], "--length-bonus is for a search; give --beam 8"),
         (["--picture", tmp_path], f"--picture {tmp_path} must end in .png"),
     ):
-        assert said in call(capsys, "predict", tmp_path / "good.elman", files, *words, code=2)[1]
-    out, _ = call(capsys, "predict", tmp_path / "good.elman", files, "--picture", tmp_path / "one.png")
+        assert said in run("predict", tmp_path / "good.elman", files, *words, code=2)[1]
+    out, _ = run("predict", tmp_path / "good.elman", files, "--picture", tmp_path / "one.png")
     records = [json.loads(line) for line in out.splitlines()]
     assert [Path(record["path"]).name for record in records] == [f"{place:02}.wav" for place in range(12)]
     assert error_rate(made(12, 1)[1], [record["text"] for record in records]) < 0.1
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
-    out, _ = call(capsys, "predict", tmp_path / "good.elman", files / "03.wav")
+    out, _ = run("predict", tmp_path / "good.elman", files / "03.wav")
     assert json.loads(out)["text"] == records[3]["text"]
-    out, _ = call(capsys, "info", tmp_path / "good.elman")
+    out, _ = run("info", tmp_path / "good.elman")
     assert "transcriber of sounds" in out
     assert model.predict(files) == [record["text"] for record in records]
 
 
-def test_another_rate_is_resampled_and_said(model: Transcriber, tmp_path: Path, capsys: Any) -> None:
+def test_another_rate_is_resampled_and_said(model: Transcriber, tmp_path: Path, run: Run) -> None:
     from elman.data.audio import resampled
 
     sound = spoken("abca", np.random.default_rng(8))
@@ -347,12 +336,12 @@ def test_another_rate_is_resampled_and_said(model: Transcriber, tmp_path: Path, 
     assert found == model.predict([sound]) == ["abca"]
     model.save(tmp_path / "m.elman")
     with warnings.catch_warnings(action="default"):
-        out, err = call(capsys, "predict", tmp_path / "m.elman", tmp_path / "fast.wav")
+        out, err = run("predict", tmp_path / "m.elman", tmp_path / "fast.wav")
     assert json.loads(out)["text"] == "abca"
     assert re.fullmatch(r"elman: note: .*fast\.wav has another rate \(11,025 Hz\).*\n", err)
 
 
-def test_bad_files_are_one_sentence(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_files_are_one_sentence(files: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     write(tmp_path / "none.wav", SOUND[:0])
     write(tmp_path / "good.wav", SOUND)
@@ -364,14 +353,14 @@ def test_bad_files_are_one_sentence(files: Path, tmp_path: Path, capsys: pytest.
     }.items():
         (tmp_path / "list.tsv").write_text(f"path\ttext\n{row}\n")
         out = tmp_path / "m.elman"
-        assert message in call(capsys, "train", "transcribe", tmp_path / "list.tsv", "--out", out, code=2)[1]
+        assert message in run("train", "transcribe", tmp_path / "list.tsv", "--out", out, code=2)[1]
     (tmp_path / "list.tsv").write_text("path\ttext\ngood.wav\tx\n")
     words = ["train", "transcribe", files / "list.tsv", "--test", tmp_path / "list.tsv", "--out", tmp_path / "m.elman"]
-    assert "line 2: the transcript holds 'x'" in call(capsys, *words, code=2)[1]
-    assert "no column 'said'" in call(capsys, *words[:3], "--target", "said", code=2)[1]
+    assert "line 2: the transcript holds 'x'" in run(*words, code=2)[1]
+    assert "no column 'said'" in run(*words[:3], "--target", "said", code=2)[1]
     assert not list(tmp_path.glob("m.elman*"))
-    assert "there is no file" in call(capsys, "train", "transcribe", tmp_path / "nowhere", code=2)[1]
-    assert "good.wav has no transcripts" in call(capsys, "train", "transcribe", tmp_path / "good.wav", code=2)[1]
+    assert "there is no file" in run("train", "transcribe", tmp_path / "nowhere", code=2)[1]
+    assert "good.wav has no transcripts" in run("train", "transcribe", tmp_path / "good.wav", code=2)[1]
 
 
 def test_false_claims_of_a_file(model: Transcriber, tmp_path: Path) -> None:
