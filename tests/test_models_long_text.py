@@ -16,6 +16,7 @@ from elman.data.long_text import LongText
 from elman.data.store import FileArray, blocks, mapped
 from elman.errors import DataError
 from elman.models import LanguageModel
+from elman.models.language import text as language_text
 from elman.models.language.training import LanguageTrainee
 
 SMALL: dict[str, Any] = {"hidden_size": 6, "embedding_size": 4, "batch_size": 5, "bptt": 7, "epochs": 2, "lr": 0.01}
@@ -149,6 +150,8 @@ def same(a: LanguageModel, b: LanguageModel) -> bool:
         {"level": "word", "softmax_samples": 4},
         {"level": "word", "lines": False, "bptt_spread": 2.0},
         {"level": "space", "max_vocabulary": 6},
+        {"level": "subword", "max_vocabulary": 40},
+        {"level": "subword", "lines": False},
     ],
 )
 def test_a_long_text_teaches_what_it_teaches_whole(options: dict[str, Any], tmp_path: Path) -> None:
@@ -161,6 +164,15 @@ def test_a_long_text_teaches_what_it_teaches_whole(options: dict[str, Any], tmp_
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "run"]  # what lay on disk is gone
     given = LanguageModel(**SMALL, **options).fit(path, valid=last)
     assert same(given, LanguageModel(**SMALL, **options).fit(rhymes(60), valid=last))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_subwords_are_learnt_from_the_first_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_text, "MOST_LEARNT_FROM", 100)
+    (tmp_path / "a.txt").write_text("ab ba\n" * 100 + "zz\n" * 100)
+    model = LanguageModel(**SMALL, level="subword", valid_fraction=0.0).fit(tmp_path / "a.txt")
+    assert set("".join(model.vocabulary_.tokens[3:])) == set("▁ab")
+    assert model.evaluate("ab zz")["unknown"] == pytest.approx(2 / len(model.tokenizer_.tokenize("ab zz")))
 
 
 @pytest.mark.usefixtures("small_pieces")
