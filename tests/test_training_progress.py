@@ -186,6 +186,24 @@ def test_errors_of_numbers_fall_on_a_scale_of_powers(monkeypatch: pytest.MonkeyP
     assert [line.get_label() for line in right.lines] == ["r2"]  # a squared error is no share, however small
 
 
+def test_every_figure_has_a_curve_and_the_legend_is_clear_of_the_title(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("elman.training.pictures.learning_curve.write_png", lambda figure, _: drawn.append(figure))
+    names = ["accuracy", "accuracy_unknown", "precision", "recall", "f1", "macro_f1"]
+    made = [
+        {"step": n, "unit": "words", "loss": 1.0 / n, "validation": {"loss": 1.0 / n, **dict.fromkeys(names, 0.5)}}
+        for n in range(1, 4)
+    ]
+    assert learning_curve(write_log(tmp_path / "log.jsonl", made), tmp_path / "curve.png")
+    upper, _, right = drawn[0].axes
+    assert [line.get_label() for line in right.lines] == [name.replace("_", " ") for name in names]
+    drawn[0].draw_without_rendering()
+    title, legend = upper._left_title.get_window_extent(), upper.get_legend().get_window_extent()
+    assert title.x1 < legend.x0
+
+
 def picture_colours(path: Path) -> set[tuple[int, ...]]:
     from PIL import Image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from elman.training.progress import singular
 
 TRAINING, VALIDATION, GRADIENT = "#4477aa", "#cc3311", "#777777"
 ERRORS = ("mse", "mae", "rmse", "mase", "smape", "pinball")
-OTHERS = ("#228833", "#aa3377", "#ccaa22", "#66ccee")
+OTHERS = ("#228833", "#aa3377", "#ccaa22", "#66ccee", "#994f00")
+ACROSS = 4
+"""Names beside each other in the legend: more would run into the title."""
 
 
 def learning_curve(log_path: Path, out_png: Path, *, note: Callable[[str], None] | None = None) -> bool:
@@ -72,7 +75,7 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
         right = axes.twinx()
         right.set_ylim(0, 1.02)
         right.set_ylabel("validation figures (0 to 1)")
-        for name, color in zip(shares, OTHERS, strict=False):
+        for name, color in zip(shares, cycle(OTHERS)):
             steps, values = _series(figures, name)
             right.plot(
                 steps,
@@ -89,8 +92,8 @@ def _draw_losses(axes: Any, lines: list[dict[str, Any]], unit: str) -> None:
         right = axes.secondary_yaxis("right", functions=(bits, lambda value: value / bits(1.0)))
         right.set_ylabel(f"bits per {unit}")
     axes.legend(  # above: inside it would lie on one of the curves
-        handles, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels), frameon=False, fontsize=8,
-        borderpad=0.1, columnspacing=1.2, handlelength=1.6,
+        handles, labels, loc="lower right", bbox_to_anchor=(1, 1), ncols=min(len(labels), ACROSS), frameon=False,
+        fontsize=8, borderpad=0.1, columnspacing=1.2, handlelength=1.6,
     )  # fmt: skip
 
 
