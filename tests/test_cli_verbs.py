@@ -71,6 +71,16 @@ def test_training_says_what_was_chosen_and_where_it_lies(run: Run, models: Path)
     assert json.loads(lines[-1])["validation"]["accuracy"] >= 0
 
 
+def test_options_are_told_as_they_are_typed(run: Run, folder: Path) -> None:
+    (folder / "two.csv").write_text("text,label\n" + "ab,x\ncd,y\n" * 8)
+    typed = ["--zoneout", "h=0.1,c=0.2", "--head-sizes", "8,4", "--class-weight", "x=2,y=1"]
+    words = ["two.csv", *typed, "--epochs", "1", "--hidden-size", "3", "--out", "m.elman", "--quiet"]
+    for told in (run("train", "classify", *words)[0], run("info", "m.elman")[0]):
+        assert "zoneout h=0.1,c=0.2 " in told
+        assert "head sizes 8,4 " in told
+        assert re.search(r"class weight x=2(\.0)?,y=1(\.0)?\b", told)
+
+
 def test_a_model_is_not_replaced_unasked(run: Run, models: Path) -> None:
     words = ["train", "language-model", str(models / "text.txt"), "--out", "m", *SMALL]
     run(*words)

@@ -104,13 +104,14 @@ def _options(estimator: Estimator) -> str:
 
 
 def _short(value: Any) -> str:
-    return (
-        {True: "yes", False: "no"}[value]
-        if isinstance(value, bool)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    """An option's value as it is typed."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_short(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(map(_short, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def following(estimator: Any, place: Place, data: Data) -> str:
