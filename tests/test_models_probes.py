@@ -148,6 +148,13 @@ def test_unknown_words_share_the_probability_of_their_token(model: LanguageModel
     assert (verdicts[0], verdicts[-1]) == (0.0, 1.0)
 
 
+def test_what_a_model_of_subwords_does_not_know_is_characters() -> None:
+    text = "the dogs sleep\nthe dog sleeps\n" * 20
+    model = LanguageModel(level="subword", hidden_size=4, epochs=1, valid_fraction=0.0).fit(text)
+    columns = {"uid": ["x", "y"], "term": ["x", "y"], "good": ["the dog", "the gods"], "bad": ["the \u2603", "the peg"]}
+    assert [row["group"] for row in blimp(model, Table("t", columns, [2, 3]))["known"]] == ["y", "all"]
+
+
 def test_a_running_text_has_sentences_after_full_stops() -> None:
     """<s> stands before the first sentence of a running text alone; with lines each has its own."""
     from elman.models.probes import _beginning

@@ -71,14 +71,15 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
         if most is None or seen[pair.paradigm] <= most:
             pairs.append(pair)
     texts = _as_learnt(model, [text for pair in pairs for text in (pair.good, pair.bad)])
-    sentences = [model.tokenizer_.tokenize(text) for text in texts]
-    unknown = [[token for token in sentence if token not in model.vocabulary_] for sentence in sentences]
-    share = math.log(max(1, len(set(chain.from_iterable(unknown)))))
+    tokenizer, of_unknown = model.tokenizer_, model.vocabulary_.unknown_index
+    sentences = [tokenizer.tokenize(text) for text in texts]
+    unknown = np.array([np.count_nonzero(tokenizer.numbers(s) == of_unknown) for s in sentences]).reshape(-1, 2)
+    share = math.log(max(1, len(set(chain.from_iterable(map(tokenizer.unknown, texts))))))
     nats = _nats(model, [([], sentence) for sentence in sentences], ended=model._by_line)
-    nats = (nats + share * np.array([len(words) for words in unknown])).reshape(-1, 2)
+    nats = nats.reshape(-1, 2) + share * unknown
     right = np.where(nats[:, 0] == nats[:, 1], 0.5, nats[:, 0] < nats[:, 1])
     paradigms = _rows([pair.paradigm for pair in pairs], right, [0.5] * len(pairs))[:-1]
-    known = [k for k in range(len(pairs)) if not unknown[2 * k] and not unknown[2 * k + 1]]
+    known = np.flatnonzero(unknown.sum(1) == 0)
     return {
         "probe": "blimp",
         "rows": _rows([pair.phenomenon for pair in pairs], right, [0.5] * len(pairs)),
