@@ -128,9 +128,55 @@ print("done")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_after_use_works() -> None:
-    """The child has none of the pool's threads, and whatever locks they held: it makes its own. So do DataLoaders."""
-    assert run_fresh(FORK, OMP_NUM_THREADS="2") == "done\n"
+@pytest.mark.parametrize("policy", ["PASSIVE", "ACTIVE"])
+def test_a_fork_after_use_works(policy: str) -> None:
+    """The child has neither torch's nor the pool's threads, and whatever locks they held: it makes its own. So do
+    DataLoaders."""
+    assert run_fresh(FORK, OMP_NUM_THREADS="2", OMP_WAIT_POLICY=policy) == "done\n"
+
+
+WHOSE = """
+import hashlib, os, torch
+from engine_kit import BY_ROWS, BY_UNITS, EVERY, RAGGED, fast, outcome, problem
+torch.set_num_threads(2)
+torch.zeros(1 << 20).add_(1)  # torch's second thread is there
+before, digest = len(os.listdir("/proc/self/task")), hashlib.sha256()
+for name in ("lstm", "lstm_layer_norm"):
+    for case in (BY_ROWS, BY_UNITS, RAGGED):
+        given = problem(EVERY[name], case)
+        for found in outcome(fast(EVERY[name], case), EVERY[name], case, given, torch.float32).values():
+            digest.update(found.contiguous().numpy().tobytes())
+print(len(os.listdir("/proc/self/task")) - before, digest.hexdigest())
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not torch.backends.openmp.is_available(), reason="needs torch's OpenMP and /proc"
+)
+def test_torchs_threads_are_used_where_they_spin() -> None:
+    """Others of the engine's own would find the processors taken; the numbers are the same."""
+    variables = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    kinds = {"spin": ("ACTIVE", "1000"), "sleep": ("PASSIVE", "0"), "both": ("PASSIVE", "1000")}
+    found = {
+        which: run_fresh(WHOSE, OMP_NUM_THREADS="2", **dict(zip(variables, values))).split()
+        for which, values in kinds.items()
+    }
+    assert {which: int(more) for which, (more, _) in found.items()} == {"spin": 0, "sleep": 1, "both": 0}
+    assert len({digest for _, digest in found.values()}) == 1
+
+
+FEWER = """
+import torch
+from engine_kit import BY_ROWS, BY_UNITS, EVERY, check
+torch.set_num_threads(2)
+for case in (BY_ROWS, BY_UNITS):
+    check(EVERY["gru"], case, torch.float32)
+print("done")
+"""
+
+
+def test_threads_that_are_not_given_are_not_waited_for() -> None:
+    assert run_fresh(FEWER, OMP_THREAD_LIMIT="1", OMP_WAIT_POLICY="ACTIVE") == "done\n"
 
 
 PARITY = """

@@ -105,10 +105,12 @@ def build() -> App:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code."""
-    # Before torch is loaded. Threads that spin while they wait for each other starve on a machine with other work: with
-    # one other busy process on 2 cores a character LSTM (H 256, B 32) trained at 16,000 characters/s, and so at 45,000.
-    if arguments[:1] != ["bench"]:  # which compares with torch as it is: a fused LSTM of 14 ms takes 25 ms so
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is loaded. Threads that spin while they wait for each other starve on a machine with other work, and
+    # those that sleep wake late. A character LSTM (H 256, B 32) on 2 cores, alone and beside a busy process, thousands
+    # of characters/s: as torch is (300,000 rounds) 71 and 22, asleep at once 55 and 36, and after 10,000 rounds 80, 37.
+    if arguments[:1] != ["bench"] and "OMP_WAIT_POLICY" not in os.environ:  # bench compares with torch as it is
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP; others know the next alone
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note

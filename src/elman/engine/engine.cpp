@@ -157,13 +157,21 @@ int run(const Plan* plan, const Steps& steps, const Call* call, void (*work)(voi
             const long units = plan->units[steps.where[k].size], padded = wide(*plan, steps.where[k].size);
             for (long u = 0; u < padded; u++) team.base[k][u] = u < units ? call->parameter[steps.where[k].index][u] : 0;
         }
-    in_parallel(team.threads, work, &team, team.meet, team.threads);
+    in_parallel(team.threads, (int)call->threads, work, &team, team.meet, team.threads);
     return 0;
 }
 
 }  // namespace
 
 extern "C" long elman_lanes() { return L; }
+
+// From now on calls run on threads of this kind: functions of `Lent`.
+extern "C" void elman_lend(void* parallel, void* number, void* count) {
+    expect_forks();
+    lent.number = (decltype(lent.number))number;
+    lent.count = (decltype(lent.count))count;
+    __atomic_store_n(&lent.parallel, (decltype(lent.parallel))parallel, __ATOMIC_RELEASE);  // last: others may be calling
+}
 
 extern "C" void* elman_plan(const long* given) {
     Words words{given};

@@ -51,6 +51,8 @@ class Engine:
         for function in (self.forward, self.backward):
             function.argtypes, function.restype = [address, address], ctypes.c_int
         self.share.argtypes, self.share.restype = [address, address], word
+        self.lend = code.elman_lend
+        self.lend.argtypes, self.lend.restype = [address] * 3, None
         self.room = code.elman_room
         self.room.argtypes, self.room.restype = [address, word, word, address], None
         self.gather, self.scatter = code.elman_gather, code.elman_scatter

@@ -35,6 +35,7 @@ struct Team {
 
 // More threads than one, if the machine gives them.
 int threads_at_hand(int wanted) {
+    if (are_lent()) return wanted;
     pthread_mutex_lock(&pool.busy);
     const int found = gather(wanted);
     pthread_mutex_unlock(&pool.busy);

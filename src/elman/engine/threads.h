@@ -1,4 +1,4 @@
-// A pool of threads that spin for a moment and then sleep, and a barrier among the threads of one call.
+// The threads of a call: a pool whose threads spin for a moment and then sleep, or lent ones; a barrier among them.
 #pragma once
 #include <pthread.h>
 #include <sched.h>
@@ -21,7 +21,9 @@ ALWAYS void breathe() {
 struct Barrier {
     int size = 1, arrived = 0, round = 0;
     void wait() {
-        if (size == 1) return;
+        if (size > 1) meet();
+    }
+    __attribute__((noinline)) void meet() {  // a name of its own, so that `perf` tells waiting from the rest
         const int now = __atomic_load_n(&round, __ATOMIC_ACQUIRE);
         if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == size) {
             __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
@@ -71,6 +73,14 @@ void anywhere(int thread) {
 #endif
 }
 
+// Threads of the program's other library, where they spin between its operations: OpenMP's, as torch uses them. Threads
+// of the pool beside them would find every processor taken after each operation.
+struct Lent {
+    void (*parallel)(void (*)(void*), void*, unsigned, unsigned) = nullptr;  // GOMP_parallel
+    int (*number)() = nullptr, (*count)() = nullptr;                         // omp_get_thread_num, omp_get_num_threads
+} lent;
+bool are_lent() { return __atomic_load_n(&lent.parallel, __ATOMIC_ACQUIRE); }
+
 struct Newcomer {
     int number;
     unsigned long seen;
@@ -102,12 +112,18 @@ void* serve(void* given) {
 }
 
 // A forked child has none of the threads, and the locks may be held by one that is not there.
-void forget_threads() { pool = Pool(); }
+void forget_threads() {
+    pool = Pool();
+    lent = Lent();
+}
+void expect_forks() {
+    static bool told = false;
+    if (!told) told = !pthread_atfork(nullptr, nullptr, forget_threads);
+}
 
 // As many threads as asked for, the caller's own included, or as many as can be had.
 int gather(int size) {
-    static bool told = false;
-    if (!told) told = !pthread_atfork(nullptr, nullptr, forget_threads);
+    expect_forks();
     if (size > MOST_THREADS) size = MOST_THREADS;
     while (pool.threads + 1 < size) {
         Newcomer* newcomer = (Newcomer*)__builtin_malloc(sizeof(Newcomer));
@@ -128,11 +144,32 @@ int gather(int size) {
     return pool.threads + 1 < size ? pool.threads + 1 : size;
 }
 
+struct Region {
+    int size;
+    void (*work)(void*, int);
+    void* what;
+    Barrier& meet;
+    int& threads;
+};
+
+void on_lent_thread(void* given) {
+    const Region& region = *(Region*)given;
+    const int number = lent.number(), there = lent.count(), size = there < region.size ? there : region.size;
+    __atomic_store_n(&region.meet.size, size, __ATOMIC_RELAXED);  // each before it reads them, the same
+    __atomic_store_n(&region.threads, size, __ATOMIC_RELAXED);
+    if (number < size) region.work(region.what, number);
+}
+
 // work(what, number) on threads 0 (the caller's) to size - 1. `meet` is made ready for as many as there really are.
-void in_parallel(int size, void (*work)(void*, int), void* what, Barrier& meet, int& threads) {
+// `all`: the threads that the caller's other work has; of those lent, as many start, for a lender ends what is left out.
+void in_parallel(int size, int all, void (*work)(void*, int), void* what, Barrier& meet, int& threads) {
     meet = Barrier();
     threads = 1;
     if (size <= 1) return work(what, 0);
+    if (are_lent()) {
+        Region region{size, work, what, meet, threads};
+        return lent.parallel(on_lent_thread, &region, all, 0);
+    }
     pthread_mutex_lock(&pool.busy);
     threads = meet.size = gather(size);
     pool.work = work;

@@ -16,7 +16,7 @@ from elman.compiler.stages import SIZES
 from elman.engine import build
 from elman.engine.plans import Planned, planned, why_not
 from elman.errors import DataError
-from elman.nn import reference, rows
+from elman.nn import reference, rows, threads
 from elman.nn.fused import Fused, TorchWeights
 from elman.nn.noise import Noise
 from elman.nn.rows import CheckpointEvery, Rows, Segment
@@ -98,6 +98,7 @@ def _kernel(
         layout = own_layout(program, sizes, names)
     plan = planned(program, sizes, sizes[0] <= SMALL_INPUT, isa, real)
     assert plan is not None  # `refusal` has looked
+    threads.lend(plan.engine)
     units = tuple(resolve(*sizes)[size] for size in program.state_sizes().values())
     return Kernel(program, plan, layout, names, len(program.states), units)
 
