@@ -196,6 +196,24 @@ def test_cells(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"\begin{align*}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("verb", "given", "found"),
+    [("cells", {}, ("PASSIVE", "10000")), ("cells", {"OMP_WAIT_POLICY": "ACTIVE"}, ("ACTIVE", None)),
+     ("cells", {"GOMP_SPINCOUNT": "7"}, ("PASSIVE", "7")), ("bench", {}, (None, None))],
+)  # fmt: skip
+def test_how_long_threads_spin(
+    verb: str, given: dict[str, str], found: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment, where the user does not say otherwise; `bench` leaves torch as it is."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # what is set now is taken back at the end
+        monkeypatch.delenv(name)
+    for name, value_of in given.items():
+        monkeypatch.setenv(name, value_of)
+    assert main([verb, "--help"]) == 0
+    assert (os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")) == found
+
+
 def test_doors() -> None:
     assert set(elman.__all__) <= set(dir(elman))
     from elman import nn
