@@ -1,9 +1,9 @@
 """Where the time of a call goes: products, loops over units, packing, waiting, fresh memory, Python and torch.
 
-    python benchmarks/speed/where.py [--cell lstm,gru,rnn] [--shape T,B,I,H ...] [--threads 2,1] [--seconds 2]
+    python benchmarks/speed/where.py [--cell lstm,gru,rnn] [--shape T,B,I,H ...] [--passes training,inference]
 
 Needs Linux's `perf`. Each row is a process of its own that repeats one call; the shares are of the samples of all its
-threads, and a thread that sleeps is in none of them.
+threads, and a thread that sleeps is in none of them. What the system does beside switching threads is to give memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = {
     "packing": r"^engine-\S+ .*(::pack|Packing|unpack|gather|scatter)",
     "waiting": r"^(engine-\S+ .*::(serve|meet|in_parallel)|libgomp|\[kernel\S* .*(sched|yield|futex|switch|task))",
     "driver": r"^engine-",
-    "fresh memory": r"^\[kernel\S* .*(page|fault|folio|zap|vma|mem_cgroup)",
+    "fresh memory": r"^\[kernel",
     "Python, torch": r"",
 }
 HEADER = ("T,B,I,H", "cell", "pass", "threads", *KINDS)
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--cell", default="lstm,gru,rnn")
     parser.add_argument("--shape", nargs="*", default=[",".join(map(str, shape)) for shape in TARGETS])
     parser.add_argument("--threads", default="2,1")
+    parser.add_argument("--passes", default="training,inference")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -104,7 +105,7 @@ def main() -> None:
     rows = []
     for shape in options.shape:
         for cell in options.cell.split(","):
-            for passes in ("training", "inference"):
+            for passes in options.passes.split(","):
                 for threads in options.threads.split(","):
                     print(f"{cell} {shape} {passes}, threads: {threads}", file=sys.stderr)
                     found = measured(cell, shape, passes, int(threads), options.seconds)
