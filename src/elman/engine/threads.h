@@ -150,11 +150,25 @@ struct Region {
     void* what;
     Barrier& meet;
     int& threads;
+    int processor;  // the caller's
 };
+
+// A lent thread that woke on its caller's processor leaves it; the system might let both share it for milliseconds.
+void leave(int processor) {
+#ifdef __linux__
+    cpu_set_t allowed;
+    if (sched_getcpu() != processor || sched_getaffinity(0, sizeof(cpu_set_t), &allowed)) return;
+    cpu_set_t other = allowed;
+    CPU_CLR(processor, &other);
+    if (!CPU_COUNT(&other) || sched_setaffinity(0, sizeof(cpu_set_t), &other)) return;
+    sched_setaffinity(0, sizeof(cpu_set_t), &allowed);
+#endif
+}
 
 void on_lent_thread(void* given) {
     const Region& region = *(Region*)given;
     const int number = lent.number(), there = lent.count(), size = there < region.size ? there : region.size;
+    if (number) leave(region.processor);
     __atomic_store_n(&region.meet.size, size, __ATOMIC_RELAXED);  // each before it reads them, the same
     __atomic_store_n(&region.threads, size, __ATOMIC_RELAXED);
     if (number < size) region.work(region.what, number);
@@ -167,7 +181,11 @@ void in_parallel(int size, int all, void (*work)(void*, int), void* what, Barrie
     threads = 1;
     if (size <= 1) return work(what, 0);
     if (are_lent()) {
-        Region region{size, work, what, meet, threads};
+#ifdef __linux__
+        Region region{size, work, what, meet, threads, sched_getcpu()};
+#else
+        Region region{size, work, what, meet, threads, 0};
+#endif
         return lent.parallel(on_lent_thread, &region, all, 0);
     }
     pthread_mutex_lock(&pool.busy);
