@@ -40,13 +40,15 @@ def ratio(times: Times, rival: str, own: str) -> float:
 def turns(rivals: Mapping[str, Run], repeats: int, *, least: float = 0.01) -> Times:
     """Seconds of a call of each rival in each of `repeats` turns, after a warm-up that is not counted.
 
-    In its turn a rival is called as often as fills `least` seconds, so that short calls find their caches warm.
+    In its turn a rival is called once, which is not counted and wakes its threads, and then as often as fills `least`
+    seconds, so that short calls find their caches warm.
     """
     calls = {name: _calls(run, least) for name, run in rivals.items()}
     times: Times = {name: [] for name in rivals}
     for _ in range(repeats):
         for name, run in rivals.items():
             settle()
+            run()
             times[name].append(_seconds(run, calls[name]))
     return times
 

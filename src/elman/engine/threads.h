@@ -151,6 +151,7 @@ struct Region {
     Barrier& meet;
     int& threads;
     int processor;  // the caller's
+    int arrived;    // threads beside the caller's
 };
 
 // A lent thread that woke on its caller's processor leaves it; the system might let both share it for milliseconds.
@@ -165,10 +166,20 @@ void leave(int processor) {
 #endif
 }
 
+// One that waits behind its caller can leave only when that one gives way; those that spin are there at once.
+void make_way(const int& arrived, int all) {
+    for (int spins = 0; __atomic_load_n(&arrived, __ATOMIC_RELAXED) < all; spins++)
+        if (spins < 200) breathe();
+        else return (void)sched_yield();
+}
+
 void on_lent_thread(void* given) {
-    const Region& region = *(Region*)given;
+    Region& region = *(Region*)given;
     const int number = lent.number(), there = lent.count(), size = there < region.size ? there : region.size;
-    if (number) leave(region.processor);
+    if (number) {
+        leave(region.processor);
+        __atomic_add_fetch(&region.arrived, 1, __ATOMIC_RELAXED);
+    } else make_way(region.arrived, there - 1);
     __atomic_store_n(&region.meet.size, size, __ATOMIC_RELAXED);  // each before it reads them, the same
     __atomic_store_n(&region.threads, size, __ATOMIC_RELAXED);
     if (number < size) region.work(region.what, number);
@@ -182,9 +193,9 @@ void in_parallel(int size, int all, void (*work)(void*, int), void* what, Barrie
     if (size <= 1) return work(what, 0);
     if (are_lent()) {
 #ifdef __linux__
-        Region region{size, work, what, meet, threads, sched_getcpu()};
+        Region region{size, work, what, meet, threads, sched_getcpu(), 0};
 #else
-        Region region{size, work, what, meet, threads, 0};
+        Region region{size, work, what, meet, threads, 0, 0};
 #endif
         return lent.parallel(on_lent_thread, &region, all, 0);
     }
