@@ -46,7 +46,9 @@ def test_turns_are_taken_in_turns_and_short_calls_repeated() -> None:
     changes = [a for a, b in zip(order, [*order[1:], ""]) if a != b]
     assert changes == ["slow", "quick"] * 4  # the first pair warms up
     assert order.count("quick") > 100
-    assert order.count("slow") == 2 + 3 * 2  # two to learn how long it takes; in a turn one that wakes and one that counts
+    assert (
+        order.count("slow") == 2 + 3 * 2
+    )  # two to learn how long it takes; in a turn one that wakes and one that counts
     assert all(0.02 <= s < 0.2 for s in times["slow"])
     assert turns.ratio(times, "slow", "quick") > 100
 

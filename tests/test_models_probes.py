@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from elman.cli import main
 from elman.data import Table
 from elman.data.probes import Agreement, other_number, read_agreement, read_pairs
+from elman.data.vocabulary import Vocabulary
 from elman.errors import DataError, OptionError
 from elman.models import LanguageModel, SequenceClassifier, SequenceTagger
+from elman.models.language import unknown
+from elman.models.language.unknown import alike, with_words
 from elman.models.probes import agreement, blimp, probe
 
 HEADER = "sentence\tsubj_idx\tverb_idx\tverb_pos\tverb\tinflected_verb\n"
@@ -136,7 +140,8 @@ def test_minimal_pairs_by_phenomenon(model: LanguageModel) -> None:
 
 
 def test_unknown_words_share_the_probability_of_their_token(model: LanguageModel) -> None:
-    """By hand: from <s> to </s>, and log(kinds of unknown word) more for each of them."""
+    """By hand: from <s> to </s>, and log(kinds of unknown word) more for each, where they have no known ones' endings:
+    the token itself, as what is none of them, is one of the kinds."""
     good, bad = "dog the . sleeps the", "zebra yak"  # the unknown ones are the likelier
     one, other = (model.score([text])[0]["log_probability"] for text in (good, bad))
     verdicts = []
@@ -144,8 +149,60 @@ def test_unknown_words_share_the_probability_of_their_token(model: LanguageModel
         more = " ".join(f"no{k}" for k in range(kinds - 2))
         columns = {"uid": ["x", "y"], "term": ["x", "y"], "good": [good, "the"], "bad": [bad, more or "the"]}
         verdicts.append(blimp(model, Table("t", columns, [2, 3]))["paradigms"]["x"])
-        assert verdicts[-1] == (one > other - 2 * math.log(kinds))
+        assert verdicts[-1] == (one > other - 2 * math.log(kinds + 1))
     assert (verdicts[0], verdicts[-1]) == (0.0, 1.0)
+
+
+def test_new_words_share_what_the_unknown_token_is_given_and_change_nothing_else(model: LanguageModel) -> None:
+    text = torch.tensor([[model.vocabulary_.index(word)] for word in ("the", "dogs", "near")])
+    wider = with_words(model, ["zogs", "the", "bees", "zogs", "\u2603"])
+    assert wider.vocabulary_.tokens == (*model.vocabulary_.tokens, "zogs", "bees", "\u2603")
+    with torch.no_grad():
+        before = model.module_(text)[0].double().softmax(-1)
+        after = wider.module_(text)[0].double().softmax(-1)
+    unknown, size = model.vocabulary_.unknown_index, len(model.vocabulary_)
+    rest = [k for k in range(size) if k != unknown]
+    torch.testing.assert_close(after[..., rest], before[..., rest])
+    torch.testing.assert_close(after[..., unknown] + after[..., size:].sum(-1), before[..., unknown])
+    assert "zogs" not in model.vocabulary_
+
+
+def test_words_are_like_those_that_end_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown, "ENOUGH", 2)
+    known = Vocabulary(
+        ("<unk>", "<s>", "</s>", "dogs", "hogs", "cats", "Rogers", "Dodgers", "s", "NASA", "ESA"),
+        "<unk>",
+        "<s>",
+        "</s>",
+    )
+    words = ["zogs", "mats", "ogs", "Diggers", "dog", "gs", "USA", "s", ""]
+    assert alike(words, known) == [[3, 4], [3, 4, 5], [3, 4], [6, 7], [0], [3, 4, 5], [0], [0], [0]]
+
+
+def test_an_unknown_subject_has_the_number_of_its_ending(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tog and togs, of which the model knows nothing but that dog and dogs end as they do."""
+    near = [one for one in sentences(300, 3) if one["tokens"][1] in ("dog", "dogs")]
+    for one in near:
+        one["tokens"][1] = "t" + one["tokens"][1][1:]
+    file = written(tmp_path / "a.jsonl", near)
+    guessed = agreement(model, file)["rows"][-1]["accuracy"]
+    monkeypatch.setattr(unknown, "ENOUGH", 1)
+    assert agreement(model, file)["rows"][-1]["accuracy"] > max(0.9, guessed + 0.2)
+
+
+def test_first_words_lose_a_capital_that_hides_them() -> None:
+    from elman.models.probes import _as_learnt
+
+    model = LanguageModel(level="word", hidden_size=4, epochs=1, valid_fraction=0.0).fit("The dog saw Ann\n" * 20)
+    texts = ["Dog saw Ann", "The dog saw Dog", "Zog saw Ann", "ann saw the dog"]
+    assert _as_learnt(model, texts) == ["dog saw Ann", "The dog saw Dog", "Zog saw Ann", "ann saw the dog"]
+
+
+def test_sentences_that_differ_in_words_alike_are_the_same(model: LanguageModel) -> None:
+    columns = {"uid": ["x"], "term": ["x"], "good": ["the cat near the zog"], "bad": ["the cat near the yak"]}
+    assert blimp(model, Table("t", columns, [2]))["ties"] == 1
 
 
 def test_what_a_model_of_subwords_does_not_know_is_characters() -> None:

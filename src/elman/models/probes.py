@@ -19,10 +19,15 @@ from elman.errors import DataError, OptionError, did_you_mean
 from elman.models.inputs import fitting
 from elman.models.language.language_model import LanguageModel
 from elman.models.language.training import IGNORED
+from elman.models.language.unknown import with_words
 from elman.models.sequence.classifier import SequenceClassifier
 
 Figures = dict[str, Any]
 
+WORDS = ("word", "space")
+"""The levels of tokens that are words."""
+ROUNDING = 1e-4
+"""Nats by which sentences may differ that are the same to a model."""
 LOOKED_AT = 200
 """Sentences, about, by which the way that a model's text is written is told."""
 
@@ -40,7 +45,8 @@ def agreement(model: Any, source: PathLike | Table | list[Agreement]) -> Figures
     items, left_out = (source, dict[str, int]()) if isinstance(source, list) else read_agreement(source)
     if isinstance(model, LanguageModel):
         items = _known(model, items, left_out)
-        nats = _nats(model, _forms(model, items)).reshape(-1, 2)
+        reader = _reading(model, chain.from_iterable(before for before, _ in _forms(model, items)))
+        nats = _nats(reader, _forms(reader, items)).reshape(-1, 2)
         right = nats[:, 0] < nats[:, 1]
     elif isinstance(model, SequenceClassifier) and set(NUMBERS) <= set(model.classes_):
         right = np.array(model.predict([item.prefix for item in items])) == [item.number for item in items]
@@ -60,8 +66,8 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
     most: so many pairs of each paradigm. {"probe", "rows": [{"group", "items", "accuracy", "baseline"}, ...],
     "known": rows of the pairs whose words the model all knows, "paradigms": {name: accuracy}, "ties": pairs whose
     sentences are the same to the model, which count as half, as guessing would}; the rows are of the phenomena, the
-    last of all; the baseline is chance. What the unknown token is given, the unknown words of all the sentences share
-    evenly: as a whole they are likelier than most known words, and a pair would be won by the sentence with more.
+    last of all; the baseline is chance. What the unknown token is given, the unknown words of all the sentences share:
+    as a whole they are likelier than most known words, and a pair would be won by the sentence with more.
     """
     if not isinstance(model, LanguageModel):
         raise OptionError("--probe blimp is for a language model: it compares the probabilities of sentences")
@@ -74,10 +80,11 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
     tokenizer, of_unknown = model.tokenizer_, model.vocabulary_.unknown_index
     sentences = [tokenizer.tokenize(text) for text in texts]
     unknown = np.array([np.count_nonzero(tokenizer.numbers(s) == of_unknown) for s in sentences]).reshape(-1, 2)
-    share = math.log(max(1, len(set(chain.from_iterable(map(tokenizer.unknown, texts))))))
-    nats = _nats(model, [([], sentence) for sentence in sentences], ended=model._by_line)
-    nats = nats.reshape(-1, 2) + share * unknown
-    right = np.where(nats[:, 0] == nats[:, 1], 0.5, nats[:, 0] < nats[:, 1])
+    reader = _reading(model, chain.from_iterable(sentences))
+    nats = _nats(reader, [([], sentence) for sentence in sentences], ended=model._by_line).reshape(-1, 2)
+    if reader is model:
+        nats += unknown * math.log(max(1, len(set(chain.from_iterable(map(tokenizer.unknown, texts))))))
+    right = np.where(np.abs(nats[:, 0] - nats[:, 1]) < ROUNDING, 0.5, nats[:, 0] < nats[:, 1])
     paradigms = _rows([pair.paradigm for pair in pairs], right, [0.5] * len(pairs))[:-1]
     known = np.flatnonzero(unknown.sum(1) == 0)
     return {
@@ -112,7 +119,7 @@ def _as_learnt(model: LanguageModel, texts: Sequence[str]) -> list[str]:
     """
     fold = _fold(model)
     texts = [fold(text) for text in texts]
-    if model.level in ("word", "space"):
+    if model.level in WORDS:
         return [_apart(model, text) for text in texts]
     ways = texts, [" ".join(tokenize(text, "word")) for text in texts]
     few = slice(0, len(texts), max(1, len(texts) // LOOKED_AT))
@@ -120,15 +127,22 @@ def _as_learnt(model: LanguageModel, texts: Sequence[str]) -> list[str]:
 
 
 def _apart(model: LanguageModel, text: str) -> str:
-    """Signs apart from words, and contractions in the parts that the model knows (didn 't, did n't) where it does not
-    know them whole."""
+    """Signs apart from words, contractions in the parts that the model knows (didn 't, did n't) where it does not know
+    them whole, and the first word without its capital where it knows it only so."""
     words = []
     for word in tokenize(text, "word"):
         at = word.find("'")
         ways = [[word], [word[:at], word[at:]], [word[: at - 1], word[at - 1 :]], [word[:at], "'", word[at + 1 :]]]
         known = (way for way in ways if all(part in model.vocabulary_ for part in way))
         words += [word] if at < 1 else next(known, [word])
+    if words and words[0] not in model.vocabulary_ and words[0].lower() in model.vocabulary_:
+        words[0] = words[0].lower()
     return " ".join(words)
+
+
+def _reading(model: LanguageModel, tokens: Iterable[str]) -> LanguageModel:
+    """The model as it reads texts of these tokens: one of words takes those it does not know by how they end."""
+    return with_words(model, tokens) if model.level in WORDS else model
 
 
 def _group(item: Agreement) -> str:
