@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import Counter
@@ -17,8 +18,10 @@ from elman.data.made import make
 from elman.errors import DataError, OptionError, TrainingError
 from elman.models import SequenceClassifier, inputs
 from elman.models.inputs import fitting
+from elman.models.sequence.ngrams import Direct
 from elman.models.sequence.sequence import _Trainee
 from elman.nn.head import POOLINGS
+from elman.runtime import ngrams
 
 SMALL: dict[str, Any] = {"cell": "gru", "hidden_size": 8, "epochs": 1, "valid_fraction": 0.0, "patience": None}
 QUICK: dict[str, Any] = {**SMALL, "epochs": 25, "lr": 0.02}
@@ -52,6 +55,51 @@ def test_the_level_is_found(texts: list[str], level: str, tokens: str) -> None:
     assert model.level_ == level
     assert tokens in model.vocabulary_
     assert model.module_.pool.kind == ("max" if level == "word" else "last")
+
+
+def test_n_grams_by_definition() -> None:
+    """The mean of the rows of all n-grams, the edges among them, times the scale and the root of their number."""
+    torch.manual_seed(0)
+    lengths, tokens = [1, 2, 5, 3, 7], torch.randint(0, 1000, (7, 5))
+    for order in (1, 2, 3, 4, 8):
+        direct = Direct(order, 97, 3, 0.5).eval()
+        torch.nn.init.normal_(direct.weight)
+        for length, got, column in zip(lengths, direct(tokens, np.array(lengths)), tokens.T.tolist()):
+            read = [ngrams.EDGE, *(token + 1 for token in column[:length]), ngrams.EDGE]
+            found = [read[end - n : end] for end in range(2, len(read) + 1) for n in range(1, min(order, end) + 1)]
+            rows = direct.weight[[ngrams.row(ngram, 97) for ngram in found]]
+            torch.testing.assert_close(got, rows.mean(0) * ngrams.SCALE * math.sqrt(len(found)), atol=1e-5, rtol=1e-5)
+
+
+def test_n_grams_have_rows_of_their_own() -> None:
+    found = {ngrams.row(ngram, 1 << 20) for n in (1, 2, 3) for ngram in itertools.product(range(12), repeat=n)}
+    assert len(found) > 0.995 * (12 + 12**2 + 12**3)  # by chance 0.9991
+
+
+def test_n_grams_tell_what_recurrent_layers_learn_late() -> None:
+    """Which of two pairs of letters stands in a text: one unit does not learn that in three epochs, bigrams do."""
+    generator = np.random.default_rng(0)
+    texts, labels = [], []
+    for k in range(300):
+        letters = generator.choice(list("cdefgh"), 12).tolist()
+        place = generator.integers(0, 10)
+        letters[place : place + 2] = "ab" if k % 2 else "ba"
+        texts.append("".join(letters))
+        labels.append("x" if k % 2 else "y")
+    options = {**SMALL, "hidden_size": 1, "epochs": 3, "lr": 0.01}
+    with_ngrams = SequenceClassifier(**options, ngrams=2).fit(texts[:200], labels[:200])
+    without = SequenceClassifier(**options).fit(texts[:200], labels[:200])
+    assert with_ngrams.score(texts[200:], labels[200:]) > 0.95
+    assert without.score(texts[200:], labels[200:]) < 0.7
+
+
+def test_n_grams_are_of_texts() -> None:
+    with pytest.raises(OptionError, match="--ngrams is for texts, but the sequences are series of numbers"):
+        SequenceClassifier(**SMALL, ngrams=2).fit([[1, 2, 3], [4.5, 5]], ["x", "y"])
+    for wrong, problem in (({"ngrams": 9}, "can be 8 at most, not 9"), ({"ngrams": -1}, "0 or more"),
+                           ({"ngrams": True}, "0 or more"), ({"ngram_rows": 0}, "1 or more")):  # fmt: skip
+        with pytest.raises(OptionError, match=problem):
+            SequenceClassifier(**{**SMALL, **wrong}).fit(TEXTS, SENSE)
 
 
 def test_numbers_are_series() -> None:

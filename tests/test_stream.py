@@ -172,6 +172,33 @@ def test_a_classifier_streams_as_it_was_trained(way: str, pooling: str, tmp_path
     assert stream.labels == model.classes_
 
 
+@pytest.mark.parametrize(("level", "order"), [("char", 1), ("char", 4), ("word", 2)])
+def test_n_grams_stream_as_they_were_trained(way: str, level: str, order: int, tmp_path: Path) -> None:
+    """At every step what the whole model says of the text so far; the state has what the n-grams gathered."""
+    texts = ["ab ba a a", "ba ab b", "b a ab ab ba", "a ba"] * 5
+    model = SequenceClassifier(
+        level=level, ngrams=order, ngram_rows=50, hidden_size=5, bidirectional=False, pooling="mean", epochs=3, lr=0.05
+    ).fit(texts, ["x", "y", "x", "y"] * 5)
+    assert model.module_.direct is not None
+    torch.nn.init.normal_(model.module_.direct.weight)
+    model.save(tmp_path / "m.elman")
+    stream = Stream(tmp_path / "m.elman")
+    steps = list(texts[2]) if level == "char" else [*texts[2].split(), "new"]
+    logits = np.array([stream.step(step) for step in steps])
+    join = "" if level == "char" else " "
+    expected = model._output(model._read([join.join(steps[: n + 1]) for n in range(len(steps))]))
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    stream.reset()
+    first = stream.run(steps[:2])
+    kept = stream.state
+    np.testing.assert_array_equal([*first, *stream.run(steps[2:])], logits)
+    stream.state = kept
+    np.testing.assert_array_equal(stream.run(steps[2:]), logits[2:])
+    kept[-1][2][:] = -1  # no tokens before: n-grams are then others
+    stream.state = kept
+    assert order == 1 or not np.allclose(stream.run(steps[2:]), logits[2:])
+
+
 def test_a_regressor_streams_its_number(way: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     series = [rng.normal(size=(n, 2)) for n in range(3, 23)]
@@ -407,7 +434,7 @@ def test_numbers_that_would_spoil_the_state_are_refused(tmp_path: Path) -> None:
 
 
 def _texts(folder: Path) -> bytes:
-    model = SequenceClassifier(bidirectional=False, hidden_size=4, epochs=1, head_sizes=(3,))
+    model = SequenceClassifier(bidirectional=False, hidden_size=4, epochs=1, head_sizes=(3,), ngrams=2, ngram_rows=20)
     model.fit(["ab", "ba", "aab"] * 8, ["x", "y", "x"] * 8).save(folder / "m.elman")
     return (folder / "m.elman").read_bytes()
 
@@ -434,6 +461,8 @@ def test_hostile_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         (("options", "head_sizes"), [2]),
         (("options", "head_sizes"), "3"),
         (("options", "head_sizes"), [3, 3]),
+        *((("options", "ngrams"), value) for value in (9, -1, "2", True, None)),
+        *((("options", "ngram_rows"), value) for value in (0, 21, 10**12, "20", None)),
     ]
     path = tmp_path / "hostile.elman"
     for place, value in changes:

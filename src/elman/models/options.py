@@ -18,7 +18,7 @@ T = TypeVar("T")
 MODEL, TRAINING, DATA = "Model", "Training", "Data"
 REGULARISERS = ("input_dropout", "recurrent_dropout", "zoneout", "weight_dropout")
 """Options that recurrent layers take as they are."""
-ADDED = (*REGULARISERS, "shape_size", "crf", "chrono", "top_db")
+ADDED = (*REGULARISERS, "shape_size", "crf", "chrono", "top_db", "ngrams", "ngram_rows")
 """Options that older files do not have: such a model was made without what they stand for."""
 
 
@@ -162,6 +162,8 @@ class ClassifierOptions(SequenceOptions):
     class_weight: str | Mapping[str, float] | None = option(
         None, TRAINING, "How much a class counts: balanced, or label=weight,label=weight"
     )
+    ngrams: int = option(0, MODEL, "The output also reads n-grams of up to so many tokens, beside the layers; 0: none")
+    ngram_rows: int = option(1 << 16, MODEL, "Rows of weights that the n-grams share, by hashing")
     target: str = option("label", DATA, "The column of labels")
 
 

@@ -75,9 +75,10 @@ class Tokens:
         self._unknown = None if unknown is None else self._number.get(unknown)
 
     def read(self, x: Any, row: Floats) -> None:
-        row[:] = self._embedding[self._place(x)]
+        row[:] = self._embedding[self.place(x)]
 
-    def _place(self, x: Any) -> int:
+    def place(self, x: Any) -> int:
+        """The number of the token."""
         if isinstance(x, str):
             number = self._number.get(x.lower() if self._lower else x, self._unknown)
             if number is None:

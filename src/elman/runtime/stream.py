@@ -18,6 +18,7 @@ from elman.runtime.claims import Array, Floats
 from elman.runtime.document import Document
 from elman.runtime.inputs import Input, Tokens, Words, input_of
 from elman.runtime.layers import Running, Stack
+from elman.runtime.ngrams import Direct
 from elman.runtime.outputs import head_of
 
 NETWORKS = {
@@ -71,6 +72,8 @@ class Stream:
         self.tokens = made.tokens if isinstance(made, Tokens | Words) else []
         outputs = 1 if self.task == "regress" else len(self.labels or self.tokens)
         self._head = head_of(document, tensors, self.level, outputs)
+        with_ngrams = self.task == "classify" and document.options.get("ngrams", 0) != 0
+        self._direct = Direct(document, tensors, made, outputs) if with_ngrams else None
         self._layers = [
             Running.of(layer, tensors, ("recurrent", k, "forward"), threads) for k, layer in enumerate(layers)
         ]
@@ -87,7 +90,7 @@ class Stream:
             out = np.empty(self._head.size, np.float32)
         elif out.shape != (self._head.size,) or out.dtype != np.float32:
             raise DataError(f"out must be a float32 array ({self._head.size},), not {out.dtype} {out.shape}")
-        self._head.one(stack.run()[0], out)
+        self._answer(x, stack.run()[0], out)
         return out
 
     def run(self, xs: str | Sequence[Any] | Array) -> Floats:
@@ -99,20 +102,30 @@ class Stream:
         for x, row in zip(steps, stack.x):
             self._input.read(x, row)
         made = np.empty((len(steps), self._head.size), np.float32)
-        for a, logits in zip(stack.run(), made):
-            self._head.one(a, logits)
+        for x, a, logits in zip(steps, stack.run(), made):
+            self._answer(x, a, logits)
         return made
+
+    def _answer(self, x: Any, a: Floats, out: Floats) -> None:
+        """Write what the network puts out at a step whose input is `x` and whose layers give `a`."""
+        self._head.one(a, out)
+        if self._direct is not None:
+            self._direct.one(x, out)
 
     def reset(self) -> None:
         """Back to before the first step."""
         for layer in self._layers:
             layer.reset()
         self._head.reset()
+        if self._direct is not None:
+            self._direct.reset()
 
     @property
     def state(self) -> list[list[Floats]]:
-        """The states of each layer, and last what the pooling has gathered: copies, to be kept and given back."""
-        return [*([s.copy() for s in layer.step.states] for layer in self._layers), self._head.state]
+        """The states of each layer, what the pooling has gathered and, with n-grams, what they have: copies, to be kept
+        and given back."""
+        direct = [] if self._direct is None else [self._direct.state]
+        return [*([s.copy() for s in layer.step.states] for layer in self._layers), self._head.state, *direct]
 
     @state.setter
     def state(self, state: Sequence[Sequence[Array]]) -> None:
@@ -128,7 +141,9 @@ class Stream:
         for layer, part in zip(self._layers, new):
             for own, values in zip(layer.step.states, part):
                 own[:] = values
-        self._head.state = new[-1]
+        self._head.state = new[len(self._layers)]
+        if self._direct is not None:
+            self._direct.state = new[-1]
 
     def _bound(self, steps: int) -> Stack:
         """The layers bound to arrays for so many steps; those for one step are kept."""

@@ -16,8 +16,10 @@ from elman.errors import DataError, OptionError
 from elman.models.inputs import known, place
 from elman.models.options import ClassifierOptions, documented
 from elman.models.restoring import vocabulary_from
+from elman.models.sequence.ngrams import Direct
 from elman.models.sequence.sequence import Rows, SequenceEstimator
 from elman.runtime.document import Document
+from elman.runtime.ngrams import MOST
 from elman.training.metrics import accuracy, macro_f1
 
 
@@ -41,6 +43,10 @@ class SequenceClassifier(ClassifierOptions, SequenceEstimator):
     def check(self) -> None:
         super().check()
         _weights(self.class_weight)
+        self._check_whole("ngrams", least=0)
+        self._check_whole("ngram_rows")
+        if self.ngrams > MOST:
+            raise OptionError(f"--ngrams can be {MOST} at most, not {self.ngrams}")
 
     # -- learning ------------------------------------------------------------------------------------------------------
     def _learn_targets(self, targets: Sequence[Any], where: Table | str) -> None:
@@ -61,6 +67,13 @@ class SequenceClassifier(ClassifierOptions, SequenceEstimator):
     @property
     def _outputs(self) -> int:
         return len(self.labels_)
+
+    def _direct(self) -> Direct | None:
+        if not self.ngrams:
+            return None
+        if self.vocabulary_ is None:
+            raise OptionError("--ngrams is for texts, but the sequences are series of numbers")
+        return Direct(self.ngrams, self.ngram_rows, self._outputs, self.dropout)
 
     def _begin(self, learn: Iterable[Any], first: Any, numbers: np.ndarray) -> None:
         super()._begin(learn, first, numbers)

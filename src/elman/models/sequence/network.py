@@ -1,4 +1,5 @@
-"""The network of classifiers and regressors of whole sequences: recurrent layers, pooling over the steps, a head."""
+"""The network of classifiers and regressors of whole sequences: recurrent layers, pooling over the steps, a head, and
+direct connections from n-grams."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from elman.models.estimator import initial_embedding, initial_linear
+from elman.models.sequence.ngrams import Direct
 from elman.nn import Head, Pool, Recurrent
 from elman.nn.head import last_output
 
 
 class SequenceNetwork(nn.Module):
-    """Tokens (T, B) or series (T, B, I), lengths (B) -> outputs (B, V)."""
+    """Tokens (T, B) or series (T, B, I), lengths (B) -> outputs (B, V).
+
+    direct: adds to the outputs what it makes of the tokens themselves.
+    """
 
     def __init__(
         self,
@@ -25,6 +30,7 @@ class SequenceNetwork(nn.Module):
         outputs: int,
         dropout: float,
         noise: float,
+        direct: Direct | None = None,
     ) -> None:
         super().__init__()
         size = recurrent.input_size
@@ -40,8 +46,10 @@ class SequenceNetwork(nn.Module):
         for module in self.head:
             if isinstance(module, nn.Linear):
                 initial_linear(module)
+        self.direct = direct
 
     def forward(self, x: Tensor, lengths: Any) -> Tensor:
+        tokens = x
         if self.embedding is not None:
             x = self.dropout(self.embedding(x))
         else:
@@ -49,4 +57,4 @@ class SequenceNetwork(nn.Module):
             x = x + self.noise * torch.randn_like(x) if self.training and self.noise else x
         output, state = self.recurrent(x, lengths=lengths)
         pooled: Tensor = self.head(self.pool(output, last_output(self.recurrent, state), lengths))
-        return pooled
+        return pooled if self.direct is None else pooled + self.direct(tokens, lengths)

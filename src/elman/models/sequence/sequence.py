@@ -27,6 +27,7 @@ from elman.models.large import Large, scaling
 from elman.models.options import SequenceOptions
 from elman.models.restoring import scaling_from, vocabulary_from
 from elman.models.sequence.network import SequenceNetwork
+from elman.models.sequence.ngrams import Direct
 from elman.nn import Recurrent
 from elman.nn.head import POOLINGS
 from elman.runtime.document import Document
@@ -253,8 +254,12 @@ class SequenceEstimator(SequenceOptions, Estimator):
         pooling = self.pooling if self.pooling != "auto" else "max" if words else "last"
         tokens = None if self.vocabulary_ is None else len(self.vocabulary_)
         self.module_ = SequenceNetwork(
-            tokens, recurrent, pooling, self.head_sizes, self._outputs, self.dropout, self.noise
+            tokens, recurrent, pooling, self.head_sizes, self._outputs, self.dropout, self.noise, self._direct()
         )
+
+    def _direct(self) -> Direct | None:
+        """What the outputs read beside the recurrent layers."""
+        return None
 
     def _scale(self, rows: Rows) -> None:
         """Channels to mean 0 and variance 1 over the training data; the numbers are kept in the model."""
