@@ -37,18 +37,18 @@ def ratio(times: Times, rival: str, own: str) -> float:
     return median(r / o for r, o in zip(times[rival], times[own], strict=True))
 
 
-def turns(rivals: Mapping[str, Run], repeats: int, *, least: float = 0.01) -> Times:
+def turns(rivals: Mapping[str, Run], repeats: int, *, least: float = 0.05) -> Times:
     """Seconds of a call of each rival in each of `repeats` turns, after a warm-up that is not counted.
 
-    In its turn a rival is called once, which is not counted and wakes its threads, and then as often as fills `least`
-    seconds, so that short calls find their caches warm.
+    In its turn a rival is called as often as fills `least` seconds, which is not counted, and as often again: after a
+    rest threads must wake, and for some tens of milliseconds two were seen to be a third slower than when they go on.
     """
     calls = {name: _calls(run, least) for name, run in rivals.items()}
     times: Times = {name: [] for name in rivals}
     for _ in range(repeats):
         for name, run in rivals.items():
             settle()
-            run()
+            _seconds(run, calls[name])
             times[name].append(_seconds(run, calls[name]))
     return times
 
