@@ -58,7 +58,7 @@ def test_the_level_is_found(texts: list[str], level: str, tokens: str) -> None:
 
 
 def test_n_grams_by_definition() -> None:
-    """The mean of the rows of all n-grams, the edges among them, times the scale and the root of their number."""
+    """The sum of the rows of all n-grams, the edges among them, over the root of their number, times the scale."""
     torch.manual_seed(0)
     lengths, tokens = [1, 2, 5, 3, 7], torch.randint(0, 1000, (7, 5))
     for order in (1, 2, 3, 4, 8):
@@ -68,7 +68,8 @@ def test_n_grams_by_definition() -> None:
             read = [ngrams.EDGE, *(token + 1 for token in column[:length]), ngrams.EDGE]
             found = [read[end - n : end] for end in range(2, len(read) + 1) for n in range(1, min(order, end) + 1)]
             rows = direct.weight[[ngrams.row(ngram, 97) for ngram in found]]
-            torch.testing.assert_close(got, rows.mean(0) * ngrams.SCALE * math.sqrt(len(found)), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(got, rows.sum(0) / math.sqrt(len(found)) * ngrams.SCALE, atol=1e-5, rtol=1e-5)
+        assert torch.equal(direct(tokens.int(), lengths), direct(tokens, lengths))
 
 
 def test_n_grams_have_rows_of_their_own() -> None:
@@ -97,7 +98,8 @@ def test_n_grams_are_of_texts() -> None:
     with pytest.raises(OptionError, match="--ngrams is for texts, but the sequences are series of numbers"):
         SequenceClassifier(**SMALL, ngrams=2).fit([[1, 2, 3], [4.5, 5]], ["x", "y"])
     for wrong, problem in (({"ngrams": 9}, "can be 8 at most, not 9"), ({"ngrams": -1}, "0 or more"),
-                           ({"ngrams": True}, "0 or more"), ({"ngram_rows": 0}, "1 or more")):  # fmt: skip
+                           ({"ngrams": True}, "0 or more"), ({"ngram_rows": 0}, "1 or more"),
+                           ({"ngram_rows": 10**20}, "16,777,216 at most")):  # fmt: skip
         with pytest.raises(OptionError, match=problem):
             SequenceClassifier(**{**SMALL, **wrong}).fit(TEXTS, SENSE)
 

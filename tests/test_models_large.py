@@ -40,10 +40,12 @@ def series(count: int) -> dict[str, list[Any]]:
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_texts_teach_what_they_teach_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ngrams", [0, 3])
+def test_texts_teach_what_they_teach_whole(ngrams: int, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", make("parity", 200, (1, 8), 0).columns)
-    whole = SequenceClassifier(**OPTIONS).fit(read_table(path))  # one shard: the order of the batches is the same
-    cut = SequenceClassifier(**OPTIONS).fit(path)
+    options = {**OPTIONS, "ngrams": ngrams}
+    whole = SequenceClassifier(**options).fit(read_table(path))  # one shard: the order of the batches is the same
+    cut = SequenceClassifier(**options).fit(path)
     texts = make("parity", 20, (1, 20), 1).column("text")
     assert (whole.predict_proba(texts) == cut.predict_proba(texts)).all()
     assert whole.summary_.best == cut.summary_.best

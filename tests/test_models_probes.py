@@ -192,12 +192,17 @@ def test_an_unknown_subject_has_the_number_of_its_ending(
     assert agreement(model, file)["rows"][-1]["accuracy"] > max(0.9, guessed + 0.2)
 
 
-def test_first_words_lose_a_capital_that_hides_them() -> None:
-    from elman.models.probes import _as_learnt
+def test_first_words_lose_a_capital_that_hides_them(tmp_path: Path) -> None:
+    from elman.models.probes import _begun, _forms
 
     model = LanguageModel(level="word", hidden_size=4, epochs=1, valid_fraction=0.0).fit("The dog saw Ann\n" * 20)
-    texts = ["Dog saw Ann", "The dog saw Dog", "Zog saw Ann", "ann saw the dog"]
-    assert _as_learnt(model, texts) == ["dog saw Ann", "The dog saw Dog", "Zog saw Ann", "ann saw the dog"]
+    texts = ["Dog saw Ann", "The dog saw Dog", "Zog saw Ann", "ann saw the dog", ""]
+    begun = [" ".join(_begun(model, text.split())) for text in texts]
+    assert begun == ["dog saw Ann", "The dog saw Dog", "Zog saw Ann", "ann saw the dog", ""]
+    columns = {"uid": ["x"], "term": ["x"], "good": ["Dog saw Ann"], "bad": ["dog saw Ann"]}
+    assert blimp(model, Table("t", columns, [2]))["ties"] == 1
+    item = Agreement(prefix="Saw Ann Dog", verb="saw", other="see", number="sg", attractors=0, distance=0)
+    assert next(iter(_forms(model, [item])))[0] == ["saw", "Ann", "Dog"]
 
 
 def test_sentences_that_differ_in_words_alike_are_the_same(model: LanguageModel) -> None:

@@ -197,6 +197,14 @@ def test_n_grams_stream_as_they_were_trained(way: str, level: str, order: int, t
     kept[-1][2][:] = -1  # no tokens before: n-grams are then others
     stream.state = kept
     assert order == 1 or not np.allclose(stream.run(steps[2:]), logits[2:])
+    before = stream.state
+    for part, value in ((1, np.nan), (1, np.inf), (1, -100), (2, np.nan), (2, np.inf)):
+        kept[-1] = [own.copy() for own in before[-1]]
+        kept[-1][part][:] = value
+        kept[0][0][:] += 1
+        with pytest.raises(DataError, match="the state of the n-grams must be one that a stream of this model gave"):
+            stream.state = kept
+    np.testing.assert_array_equal(stream.state[0][0], before[0][0])  # nothing was set
 
 
 def test_a_regressor_streams_its_number(way: str, tmp_path: Path) -> None:
@@ -461,7 +469,7 @@ def test_hostile_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         (("options", "head_sizes"), [2]),
         (("options", "head_sizes"), "3"),
         (("options", "head_sizes"), [3, 3]),
-        *((("options", "ngrams"), value) for value in (9, -1, "2", True, None)),
+        *((("options", "ngrams"), value) for value in (9, -1, "2", True, None, 0, False)),
         *((("options", "ngram_rows"), value) for value in (0, 21, 10**12, "20", None)),
     ]
     path = tmp_path / "hostile.elman"

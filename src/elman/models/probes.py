@@ -45,8 +45,8 @@ def agreement(model: Any, source: PathLike | Table | list[Agreement]) -> Figures
     items, left_out = (source, dict[str, int]()) if isinstance(source, list) else read_agreement(source)
     if isinstance(model, LanguageModel):
         items = _known(model, items, left_out)
-        reader = _reading(model, chain.from_iterable(before for before, _ in _forms(model, items)))
-        nats = _nats(reader, _forms(reader, items)).reshape(-1, 2)
+        forms = list(_forms(model, items))
+        nats = _nats(_reading(model, chain.from_iterable(before for before, _ in forms)), forms).reshape(-1, 2)
         right = nats[:, 0] < nats[:, 1]
     elif isinstance(model, SequenceClassifier) and set(NUMBERS) <= set(model.classes_):
         right = np.array(model.predict([item.prefix for item in items])) == [item.number for item in items]
@@ -78,7 +78,7 @@ def blimp(model: Any, source: PathLike | Table, most: int | None = None) -> Figu
             pairs.append(pair)
     texts = _as_learnt(model, [text for pair in pairs for text in (pair.good, pair.bad)])
     tokenizer, of_unknown = model.tokenizer_, model.vocabulary_.unknown_index
-    sentences = [tokenizer.tokenize(text) for text in texts]
+    sentences = [_begun(model, tokenizer.tokenize(text)) for text in texts]
     unknown = np.array([np.count_nonzero(tokenizer.numbers(s) == of_unknown) for s in sentences]).reshape(-1, 2)
     reader = _reading(model, chain.from_iterable(sentences))
     nats = _nats(reader, [([], sentence) for sentence in sentences], ended=model._by_line).reshape(-1, 2)
@@ -127,17 +127,23 @@ def _as_learnt(model: LanguageModel, texts: Sequence[str]) -> list[str]:
 
 
 def _apart(model: LanguageModel, text: str) -> str:
-    """Signs apart from words, contractions in the parts that the model knows (didn 't, did n't) where it does not know
-    them whole, and the first word without its capital where it knows it only so."""
+    """Signs apart from words, and contractions in the parts that the model knows (didn 't, did n't) where it does not
+    know them whole."""
     words = []
     for word in tokenize(text, "word"):
         at = word.find("'")
         ways = [[word], [word[:at], word[at:]], [word[: at - 1], word[at - 1 :]], [word[:at], "'", word[at + 1 :]]]
         known = (way for way in ways if all(part in model.vocabulary_ for part in way))
         words += [word] if at < 1 else next(known, [word])
-    if words and words[0] not in model.vocabulary_ and words[0].lower() in model.vocabulary_:
-        words[0] = words[0].lower()
     return " ".join(words)
+
+
+def _begun(model: LanguageModel, tokens: list[str]) -> list[str]:
+    """The tokens of a sentence, of words the first one without its capital where the model knows it only so."""
+    known = model.vocabulary_
+    if model.level in WORDS and tokens and tokens[0] not in known and tokens[0].lower() in known:
+        return [tokens[0].lower(), *tokens[1:]]
+    return tokens
 
 
 def _reading(model: LanguageModel, tokens: Iterable[str]) -> LanguageModel:
@@ -203,7 +209,7 @@ def _forms(model: LanguageModel, items: list[Agreement]) -> Iterator[tuple[list[
     """The tokens before each verb, and those of the verb: as it stands, and in the other number."""
     fold = _fold(model)
     for item in items:
-        before = model.tokenizer_.tokenize(fold(f"{item.prefix} " if item.prefix else ""))
+        before = _begun(model, model.tokenizer_.tokenize(fold(f"{item.prefix} " if item.prefix else "")))
         yield before, _verb(model, fold(item.verb))
         yield before, _verb(model, fold(str(item.other)))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from elman.errors import ModelFileError
+from elman.errors import DataError, ModelFileError
 from elman.runtime import claims
 from elman.runtime.claims import Array, Floats
 from elman.runtime.document import Document
@@ -18,12 +18,13 @@ EDGE = 0
 """What stands before the first token and after the last; a token is its number and 1."""
 MOST = 8
 """Tokens of an n-gram, at most."""
+MOST_ROWS = 1 << 24
 MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)
 """2^64 over the golden ratio, as a signed number: multiplicative hashing (Knuth 1973, section 6.4)."""
 SHIFT, BITS = 33, (1 << 31) - 1
 """The highest bits of a hash, which depend on every token."""
 SCALE = 10.0
-"""A row is met in few steps: at the same learning rate it goes so much further than other weights."""
+"""A row is met in few steps: with Adam it goes so much further than other weights at the same learning rate."""
 
 
 def row(ngram: Sequence[int], rows: int) -> int:
@@ -39,7 +40,7 @@ class Direct:
     sequence ended here."""
 
     def __init__(self, document: Document, tensors: Mapping[str, Array], tokens: Input, size: int) -> None:
-        order, rows = document.options.get("ngrams"), document.options.get("ngram_rows")
+        order, rows = document.options.get("ngrams"), document.options.get("ngram_rows", 1 << 16)
         if type(order) is not int or not 1 <= order <= MOST or type(rows) is not int or rows < 1:
             raise ModelFileError(f"ngrams must be a whole number up to {MOST}, and ngram_rows one above 0")
         if not isinstance(tokens, Tokens):
@@ -64,6 +65,13 @@ class Direct:
     def state(self, state: Sequence[Floats]) -> None:
         self._sum[:] = state[0]
         self._count, self._last = int(state[1][0]), [int(token) for token in state[2] if token >= 0]
+
+    @staticmethod
+    def check(state: Sequence[Floats]) -> None:
+        """DataError unless it can be what `state` gave."""
+        _, count, window = state
+        if not (0 <= count[0] < np.inf and np.isfinite(window).all()):
+            raise DataError("the state of the n-grams must be one that a stream of this model gave")
 
     def one(self, x: Any, logits: Floats) -> None:
         """After one more token, its text or its number."""

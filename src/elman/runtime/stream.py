@@ -72,7 +72,8 @@ class Stream:
         self.tokens = made.tokens if isinstance(made, Tokens | Words) else []
         outputs = 1 if self.task == "regress" else len(self.labels or self.tokens)
         self._head = head_of(document, tensors, self.level, outputs)
-        with_ngrams = self.task == "classify" and document.options.get("ngrams", 0) != 0
+        claimed = document.options.get("ngrams", 0) != 0 or "direct.weight" in tensors
+        with_ngrams = self.task == "classify" and claimed
         self._direct = Direct(document, tensors, made, outputs) if with_ngrams else None
         self._layers = [
             Running.of(layer, tensors, ("recurrent", k, "forward"), threads) for k, layer in enumerate(layers)
@@ -138,6 +139,8 @@ class Stream:
             raise DataError(f"the state has {len(new)} parts; this model's has {len(wanted)}")
         if (given := [[s.shape for s in part] for part in new]) != wanted:
             raise DataError(f"the state has the shapes {given}; {wanted} are needed")
+        if self._direct is not None:
+            self._direct.check(new[-1])
         for layer, part in zip(self._layers, new):
             for own, values in zip(layer.step.states, part):
                 own[:] = values

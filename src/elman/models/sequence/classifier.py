@@ -19,7 +19,7 @@ from elman.models.restoring import vocabulary_from
 from elman.models.sequence.ngrams import Direct
 from elman.models.sequence.sequence import Rows, SequenceEstimator
 from elman.runtime.document import Document
-from elman.runtime.ngrams import MOST
+from elman.runtime.ngrams import MOST, MOST_ROWS
 from elman.training.metrics import accuracy, macro_f1
 
 
@@ -45,8 +45,9 @@ class SequenceClassifier(ClassifierOptions, SequenceEstimator):
         _weights(self.class_weight)
         self._check_whole("ngrams", least=0)
         self._check_whole("ngram_rows")
-        if self.ngrams > MOST:
-            raise OptionError(f"--ngrams can be {MOST} at most, not {self.ngrams}")
+        for name, most in (("ngrams", MOST), ("ngram_rows", MOST_ROWS)):
+            if getattr(self, name) > most:
+                raise OptionError(f"--{name.replace('_', '-')} can be {most:,} at most, not {getattr(self, name)}")
 
     # -- learning ------------------------------------------------------------------------------------------------------
     def _learn_targets(self, targets: Sequence[Any], where: Table | str) -> None:

@@ -23,7 +23,7 @@ class Direct(nn.Module):
         self.weight = nn.Parameter(torch.zeros(rows, outputs))
 
     def forward(self, tokens: Tensor, lengths: Any) -> Tensor:
-        lengths = torch.as_tensor(lengths, device=tokens.device)
+        tokens, lengths = tokens.long(), torch.as_tensor(lengths, device=tokens.device)  # hashes need 64 bits
         places = torch.arange(len(tokens) + 2, device=tokens.device)[:, None]
         edged = nn.functional.pad(tokens + 1, (0, 0, 1, 1), value=EDGE).masked_fill(places > lengths, EDGE)
         rows, inside = [], []
