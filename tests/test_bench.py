@@ -46,9 +46,8 @@ def test_turns_are_taken_in_turns_and_short_calls_repeated() -> None:
     changes = [a for a, b in zip(order, [*order[1:], ""]) if a != b]
     assert changes == ["slow", "quick"] * 4  # the first pair warms up
     assert order.count("quick") > 100
-    assert (
-        order.count("slow") == 2 + 3 * 2
-    )  # two to learn how long it takes; in a turn one that wakes and one that counts
+    # Two to learn how long a call takes; in a turn one that does not count and one that does.
+    assert order.count("slow") == 2 + 3 * 2
     assert all(0.02 <= s < 0.2 for s in times["slow"])
     assert turns.ratio(times, "slow", "quick") > 100
 

@@ -192,7 +192,7 @@ def test_an_unknown_subject_has_the_number_of_its_ending(
     assert agreement(model, file)["rows"][-1]["accuracy"] > max(0.9, guessed + 0.2)
 
 
-def test_first_words_lose_a_capital_that_hides_them(tmp_path: Path) -> None:
+def test_first_words_lose_a_capital_that_hides_them() -> None:
     from elman.models.probes import _begun, _forms
 
     model = LanguageModel(level="word", hidden_size=4, epochs=1, valid_fraction=0.0).fit("The dog saw Ann\n" * 20)

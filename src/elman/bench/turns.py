@@ -41,7 +41,7 @@ def turns(rivals: Mapping[str, Run], repeats: int, *, least: float = 0.05) -> Ti
     """Seconds of a call of each rival in each of `repeats` turns, after a warm-up that is not counted.
 
     In its turn a rival is called as often as fills `least` seconds, which is not counted, and as often again: after a
-    rest threads must wake, and for some tens of milliseconds two were seen to be a third slower than when they go on.
+    rest threads must wake, which makes the first calls slower than those of a training that goes on.
     """
     calls = {name: _calls(run, least) for name, run in rivals.items()}
     times: Times = {name: [] for name in rivals}
